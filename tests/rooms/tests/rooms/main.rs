@@ -1,0 +1,4 @@
+//! Tests that hold the house together: read `arrows.rs` first.
+
+mod arrows;
+mod size;
