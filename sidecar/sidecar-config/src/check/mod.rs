@@ -1,0 +1,80 @@
+//! From the file as written to the checked configuration: every contradiction is found, not only the first.
+//!
+//! Invariant: pure; the only knowledge besides the file is the folder it lies in. Each submodule owns some sections.
+//! It does not look whether anything exists. Test to read first: `every_contradiction_is_caught` in `read/tests.rs`.
+
+mod bounds;
+mod destinations;
+mod folders;
+mod listen;
+mod rules;
+mod sides;
+
+use std::path::Path;
+
+use crate::{
+    config::{Config, Inbound, Outbound},
+    file::ConfigFile,
+    problem::{Problem, Problems},
+};
+
+pub(crate) use folders::{Kept, overlaps};
+
+/// Checks a whole file; paths are resolved against `base_dir`.
+pub(crate) fn check(file: ConfigFile, base_dir: &Path) -> Result<Config, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let local = sides::local(&file.local, &mut problems);
+    let key_listed = !file.remote.keys.is_empty() || !file.remote.key_files.is_empty();
+    let remote = sides::remote(file.remote, base_dir, &mut problems);
+    if let (Some(local), Some(remote)) = (&local, &remote) {
+        sides::names_differ(&local.name, &remote.name, &mut problems);
+    }
+    let realm = sides::realm(&file.realm, &mut problems);
+    let identity = sides::identity(file.identity, base_dir, &mut problems);
+    let modes = sides::modes(&file.modes, file.allow_unauthenticated, &mut problems);
+    if let Some(modes) = &modes {
+        sides::keys_are_there(modes, key_listed, &identity, &mut problems);
+    }
+    if let Some(remote) = &remote {
+        sides::secret_is_not_a_peer_key(remote, &identity, &mut problems);
+    }
+    let folders = folders::mirrored(file.folders, base_dir, &mut problems);
+    let state_folder = folders::resolve(base_dir, &file.state.folder, "state.folder", &mut problems);
+    problems.extend(overlaps(&Kept {
+        outbox: &folders.outbox,
+        inbox: &folders.inbox,
+        state: &state_folder,
+        secret_file: identity.secret_file.as_deref(),
+    }));
+    let mut state = file.state;
+    state.folder = state_folder;
+    bounds::state(&state, &mut problems);
+    bounds::mirror(&file.mirror, &mut problems);
+    let listen = listen::listen(&file.listen, &mut problems);
+    bounds::heartbeat(&file.heartbeat, file.mirror.expected_latency, &mut problems);
+    let mut limits = file.limits;
+    bounds::limits(&limits, &mut problems);
+    limits.stream_window = limits.stream_window.min(state.receive_pool);
+    let outbound = rules::outbound(&file.outbound, &mut problems);
+    let inbound = rules::inbound(&file.inbound, limits.body_max, base_dir, &mut problems);
+
+    match (local, remote, modes, listen) {
+        (Some(local), Some(remote), Some(modes), Some(listen)) if problems.is_empty() => Ok(Config {
+            local,
+            remote,
+            realm,
+            identity,
+            modes,
+            folders,
+            state,
+            mirror: file.mirror,
+            listen,
+            heartbeat: file.heartbeat,
+            outbound: Outbound { allow: outbound },
+            inbound: Inbound { allow: inbound },
+            limits,
+            log: file.log,
+        }),
+        _ => Err(problems.into_vec()),
+    }
+}
