@@ -1,0 +1,9 @@
+//! The only room that touches the file system: folders ([`dir`]), the durable log ([`log`]) and key files
+//! ([`secret`]).
+//!
+//! Everything here blocks; callers that must not wait use a thread of their own. Nothing here knows packets,
+//! records or HTTP.
+
+pub mod dir;
+pub mod log;
+pub mod secret;
