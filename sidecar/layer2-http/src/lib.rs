@@ -1,0 +1,37 @@
+//! Layer 2: what an HTTP exchange means over records. Codecs, allow rules, operations and problems, pure.
+//!
+//! Invariants: nothing here reads a file, a socket, a clock or a random source: times, random bytes and keys are
+//! arguments; no parser panics, whatever it is given, or allocates more than its limit. It moves no bytes:
+//! `layer1-replication` carries the records, `sidecar-app` makes and takes the calls.
+//! Map: [`fields`], [`bhttp`], [`envelope`], [`head`], [`fin`] and [`body`] are what records hold; [`target`],
+//! [`policy`], [`addresses`] and [`guard`] say what is allowed; [`prefer`] says what a caller wants; [`hop`] and
+//! [`problem`] are HTTP's own rules for intermediaries; [`operation`], [`near`] and [`far`] are the state of calls,
+//! with [`entry`] for what of it is durable. Test to read first: `head::tests::a_request_head_reads_back_as_written`.
+
+pub mod addresses;
+pub mod bhttp;
+pub mod body;
+mod cbor;
+pub mod entry;
+pub mod envelope;
+pub mod far;
+pub mod fields;
+pub mod fin;
+pub mod guard;
+pub mod head;
+pub mod hop;
+pub mod limits;
+pub mod near;
+pub mod operation;
+pub mod policy;
+pub mod prefer;
+pub mod problem;
+pub mod target;
+
+pub use envelope::Envelope;
+pub use fields::Fields;
+pub use head::{RequestHead, ResponseHead};
+pub use operation::{Executed, OperationId, OperationView, State};
+pub use policy::{CallTarget, Policy, Rule};
+pub use problem::{Problem, ProblemKind};
+pub use target::Target;

@@ -1,0 +1,273 @@
+//! The near side's table of operations: what callers may ask about (http semantics: polling is the base).
+//!
+//! Contract: every `begin`, `on_*`, `move_to` and `expire` gives entries that must be appended to the log in order;
+//! what they say may be told to callers once those of them that are `urgent` are durable. After a restart, `replay`
+//! them in log order. Invariants: a state only advances; an operation never has two entries for one state; the table is
+//! bounded, and ended operations make room. It holds no bodies and no clock. Test to read first:
+//! `an_operation_goes_its_way_and_is_forgotten`.
+
+mod entry;
+
+pub use entry::{Begun, NearEntry, Reached};
+
+use crate::envelope::Envelope;
+use crate::limits::MAX_OPERATIONS;
+use crate::operation::{Executed, OperationId, OperationView, State};
+use crate::problem::Problem;
+use std::collections::{BTreeMap, BTreeSet};
+use wire::{EndpointId, StreamId};
+
+/// Why no operation was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BeginError {
+    /// The id is in use.
+    #[error("operation {id} exists already")]
+    Duplicate {
+        /// The id.
+        id: OperationId,
+    },
+    /// No operation has ended that could make room.
+    #[error("{MAX_OPERATIONS} operations are under way")]
+    Full,
+}
+
+#[derive(Clone, Debug)]
+struct Operation {
+    begun: Begun,
+    state: State,
+    ended_ms: Option<i64>,
+    status: Option<u16>,
+    executed: Option<Executed>,
+    problem: Option<String>,
+}
+
+/// All operations the near side knows.
+#[derive(Clone, Debug, Default)]
+pub struct Operations {
+    operations: BTreeMap<OperationId, Operation>,
+    by_stream: BTreeMap<(EndpointId, StreamId), OperationId>,
+    by_begin: BTreeSet<(i64, OperationId)>,
+    /// Ended ones: those without a stored result first, then by age.
+    ended: BTreeSet<(bool, i64, OperationId)>,
+}
+
+impl Operations {
+    /// No operations.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Begins an operation in the state `accepted`. The entries are the new one, and before it the forgotten one that made room.
+    ///
+    /// # Errors
+    /// If the id is in use, or no ended operation can make room.
+    pub fn begin(&mut self, begun: Begun) -> Result<Vec<NearEntry>, BeginError> {
+        if self.operations.contains_key(&begun.id) {
+            return Err(BeginError::Duplicate { id: begun.id });
+        }
+        let mut entries = Vec::with_capacity(2);
+        if self.operations.len() >= MAX_OPERATIONS {
+            let (_, _, id) = self.ended.first().ok_or(BeginError::Full)?;
+            entries.push(NearEntry::Forgotten { id: *id });
+        }
+        entries.push(NearEntry::Begun(begun));
+        self.replay_all(&entries);
+        Ok(entries)
+    }
+
+    /// The operation reached a state at `now_ms` (Unix ms). `None` if it is unknown, or was there or further already.
+    pub fn on_state(&mut self, id: OperationId, state: State, now_ms: i64) -> Option<NearEntry> {
+        self.reach(Reached { id, state, at_ms: now_ms, status: None, executed: None, problem: None })
+    }
+
+    /// The head of the response arrived.
+    pub fn on_response_head(&mut self, id: OperationId, status: u16, now_ms: i64) -> Option<NearEntry> {
+        let (state, status, executed) = (State::ResponseStarted, Some(status), Some(Executed::Yes));
+        self.reach(Reached { id, state, at_ms: now_ms, status, executed, problem: None })
+    }
+
+    /// The operation ended with a problem, in the ended state `state` (one that has not ended counts as `failed`).
+    pub fn on_problem(&mut self, id: OperationId, state: State, problem: &Problem, now_ms: i64) -> Option<NearEntry> {
+        let state = if state.is_terminal() { state } else { State::Failed };
+        let slug = Some(problem.kind.slug().to_owned());
+        let (status, executed) = (Some(problem.status), problem.executed);
+        self.reach(Reached { id, state, at_ms: now_ms, status, executed, problem: slug })
+    }
+
+    /// An EVENT of `peer` arrived. It counts only about operations that went to that endpoint, and only up to `executing`:
+    /// what follows is known by the response itself.
+    pub fn on_event(&mut self, peer: &EndpointId, event: &Envelope, now_ms: i64) -> Option<NearEntry> {
+        let (id, state) = (event.operation?, event.event_state?);
+        let theirs = self.operations.get(&id).is_some_and(|operation| operation.begun.peer == *peer);
+        if theirs && state.rank() <= State::Executing.rank() { self.on_state(id, state, now_ms) } else { None }
+    }
+
+    /// The operation goes by another stream from here on.
+    pub fn move_to(&mut self, id: OperationId, peer: EndpointId, stream: StreamId) -> Option<NearEntry> {
+        self.operations.get(&id).filter(|operation| !operation.state.is_terminal())?;
+        let entry = NearEntry::Moved { id, peer, stream };
+        self.replay(&entry);
+        Some(entry)
+    }
+
+    /// Forgets operations that ended `ttl_ms` before `now_ms` or earlier; their results may be deleted.
+    pub fn expire(&mut self, now_ms: i64, ttl_ms: i64) -> Vec<NearEntry> {
+        let until = now_ms.saturating_sub(ttl_ms);
+        let old = self.ended.iter().filter(|(_, ended_ms, _)| *ended_ms <= until);
+        let entries: Vec<_> = old.map(|(_, _, id)| NearEntry::Forgotten { id: *id }).collect();
+        self.replay_all(&entries);
+        entries
+    }
+
+    /// One operation, as callers see it.
+    #[must_use]
+    pub fn get(&self, id: OperationId) -> Option<OperationView> {
+        self.operations.get(&id).map(view)
+    }
+
+    /// The newest `limit` operations, newest first; with `state`, only those in it.
+    #[must_use]
+    pub fn list(&self, state: Option<State>, limit: usize) -> Vec<OperationView> {
+        let all = self.by_begin.iter().rev().filter_map(|(_, id)| self.operations.get(id));
+        all.filter(|operation| state.is_none_or(|state| operation.state == state)).take(limit).map(view).collect()
+    }
+
+    /// Operations that have not ended, with what they began with: what a restart has to go on with.
+    pub fn open(&self) -> impl Iterator<Item = (&Begun, State)> {
+        self.operations.values().filter(|o| !o.state.is_terminal()).map(|o| (&o.begun, o.state))
+    }
+
+    /// What the operation began with.
+    #[must_use]
+    pub fn begun(&self, id: OperationId) -> Option<&Begun> {
+        self.operations.get(&id).map(|operation| &operation.begun)
+    }
+
+    /// The operation under way on this request stream.
+    #[must_use]
+    pub fn by_stream(&self, peer: &EndpointId, stream: StreamId) -> Option<OperationId> {
+        self.by_stream.get(&(*peer, stream)).copied()
+    }
+
+    /// Number of operations, ended ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// Are there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// Entries that recreate this table.
+    #[must_use]
+    pub fn checkpoint(&self) -> Vec<NearEntry> {
+        let entries = self.operations.values().flat_map(|operation| {
+            let Operation { begun, state, ended_ms, status, executed, problem } = operation.clone();
+            let (id, at_ms) = (begun.id, ended_ms.unwrap_or(begun.begun_ms));
+            let reached = (state != State::Accepted).then_some(NearEntry::State(Reached {
+                id,
+                state,
+                at_ms,
+                status,
+                executed,
+                problem,
+            }));
+            std::iter::once(NearEntry::Begun(begun)).chain(reached)
+        });
+        entries.collect()
+    }
+
+    /// Takes an entry of the log, after a restart. One about an operation that is not known changes nothing.
+    pub fn replay(&mut self, entry: &NearEntry) {
+        match entry {
+            NearEntry::Begun(begun) => self.insert(begun.clone()),
+            NearEntry::State(reached) => {
+                self.reach(reached.clone());
+            }
+            NearEntry::Forgotten { id } => self.remove(*id),
+            NearEntry::Moved { id, peer, stream } => {
+                if let Some(operation) = self.operations.get_mut(id) {
+                    forget_stream(&mut self.by_stream, &operation.begun);
+                    (operation.begun.peer, operation.begun.stream) = (*peer, *stream);
+                    self.by_stream.insert((*peer, *stream), *id);
+                }
+            }
+        }
+    }
+
+    fn replay_all(&mut self, entries: &[NearEntry]) {
+        for entry in entries {
+            self.replay(entry);
+        }
+    }
+
+    fn insert(&mut self, begun: Begun) {
+        self.remove(begun.id);
+        self.by_stream.insert((begun.peer, begun.stream), begun.id);
+        self.by_begin.insert((begun.begun_ms, begun.id));
+        let (id, state) = (begun.id, State::Accepted);
+        let operation = Operation { begun, state, ended_ms: None, status: None, executed: None, problem: None };
+        self.operations.insert(id, operation);
+    }
+
+    fn remove(&mut self, id: OperationId) {
+        let Some(operation) = self.operations.remove(&id) else { return };
+        forget_stream(&mut self.by_stream, &operation.begun);
+        self.by_begin.remove(&(operation.begun.begun_ms, id));
+        self.ended.remove(&(has_result(&operation), operation.ended_ms.unwrap_or_default(), id));
+    }
+
+    fn reach(&mut self, reached: Reached) -> Option<NearEntry> {
+        let operation = self.operations.get_mut(&reached.id)?;
+        if !operation.state.may_become(reached.state) {
+            return None;
+        }
+        operation.state = reached.state;
+        operation.status = reached.status.or(operation.status);
+        operation.executed = reached.executed.or(operation.executed);
+        operation.problem = reached.problem.clone().or(operation.problem.take());
+        if reached.state.is_terminal() {
+            operation.ended_ms = Some(reached.at_ms);
+            // A stream number is used again by the next association, so it must not find an operation that ended.
+            forget_stream(&mut self.by_stream, &operation.begun);
+            self.ended.insert((has_result(operation), reached.at_ms, reached.id));
+        }
+        Some(NearEntry::State(reached))
+    }
+}
+
+fn forget_stream(by_stream: &mut BTreeMap<(EndpointId, StreamId), OperationId>, begun: &Begun) {
+    let key = (begun.peer, begun.stream);
+    if by_stream.get(&key) == Some(&begun.id) {
+        by_stream.remove(&key);
+    }
+}
+
+const fn has_result(operation: &Operation) -> bool {
+    operation.begun.retain && matches!(operation.state, State::ResponseReady | State::Delivered | State::Done)
+}
+
+fn view(operation: &Operation) -> OperationView {
+    let begun = &operation.begun;
+    OperationView {
+        id: begun.id,
+        state: operation.state,
+        method: begun.method.clone(),
+        target: begun.target.clone(),
+        route: begun.route.clone(),
+        peer: begun.peer.to_string(),
+        begun_ms: begun.begun_ms,
+        ended_ms: operation.ended_ms,
+        status: operation.status,
+        executed: operation.executed,
+        problem: operation.problem.clone(),
+        result: has_result(operation),
+    }
+}
+
+#[cfg(test)]
+mod tests;

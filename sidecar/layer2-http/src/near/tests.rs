@@ -1,0 +1,264 @@
+//! Tests of `near`.
+
+use super::*;
+use crate::entry::EntryError;
+use crate::problem::ProblemKind;
+use proptest::prelude::*;
+
+fn id(n: u64) -> OperationId {
+    OperationId::v7(
+        1,
+        &[
+            0,
+            0,
+            (n >> 56) as u8,
+            (n >> 48) as u8,
+            (n >> 40) as u8,
+            (n >> 32) as u8,
+            (n >> 24) as u8,
+            (n >> 16) as u8,
+            (n >> 8) as u8,
+            n as u8,
+        ],
+    )
+}
+
+fn peer(n: u8) -> EndpointId {
+    EndpointId::from_bytes([n; 16])
+}
+
+fn begun(n: u64) -> Begun {
+    Begun {
+        id: id(n),
+        peer: peer(1),
+        stream: StreamId::request(n + 1),
+        retain: true,
+        method: "POST".to_owned(),
+        target: "https://erp.south.svc/v1/".to_owned(),
+        route: Some("erp".to_owned()),
+        begun_ms: n as i64,
+    }
+}
+
+fn with(n: u64) -> Operations {
+    let mut operations = Operations::new();
+    operations.begin(begun(n)).unwrap();
+    operations
+}
+
+#[test]
+fn an_operation_goes_its_way_and_is_forgotten() {
+    let mut operations = with(7);
+    for (now, state) in [(8, State::Queued), (9, State::Sent), (11, State::Acked), (12, State::Executing)] {
+        assert!(operations.on_state(id(7), state, now).is_some());
+        assert_eq!(operations.get(id(7)).unwrap().state, state);
+    }
+    operations.on_response_head(id(7), 201, 13).unwrap();
+    assert!(!operations.get(id(7)).unwrap().result);
+    let ready = operations.on_state(id(7), State::ResponseReady, 14).unwrap();
+    assert!(ready.urgent());
+    assert!(operations.get(id(7)).unwrap().result);
+    operations.on_state(id(7), State::Delivered, 15).unwrap();
+    operations.on_state(id(7), State::Done, 16).unwrap();
+    let view = operations.get(id(7)).unwrap();
+    assert_eq!((view.begun_ms, view.ended_ms, view.status), (7, Some(16), Some(201)));
+    assert_eq!((view.executed, view.problem, view.result), (Some(Executed::Yes), None, true));
+    assert_eq!(operations.expire(1015, 1000), []);
+    assert_eq!(operations.expire(1016, 1000), [NearEntry::Forgotten { id: id(7) }]);
+    assert_eq!(operations.get(id(7)), None);
+    assert!(operations.is_empty());
+}
+
+#[test]
+fn the_json_of_an_operation_is_what_the_local_api_says() {
+    let mut operations = with(7);
+    operations.on_response_head(id(7), 200, 9);
+    let view = operations.get(id(7)).unwrap();
+    assert_eq!(
+        serde_json::to_value(view).unwrap(),
+        serde_json::json!({
+            "id": id(7).to_string(), "state": "response_started", "method": "POST", "target": "https://erp.south.svc/v1/",
+            "route": "erp", "peer": "01010101-0101-0101-0101-010101010101", "begun_ms": 7, "ended_ms": null, "status": 200,
+            "executed": "yes", "problem": null, "result": false,
+        })
+    );
+}
+
+#[test]
+fn a_duplicate_id_is_refused_and_changes_nothing() {
+    let mut operations = with(7);
+    operations.on_state(id(7), State::Acked, 9);
+    let again = Begun { method: "GET".into(), ..begun(7) };
+    assert_eq!(operations.begin(again), Err(BeginError::Duplicate { id: id(7) }));
+    assert_eq!(operations.get(id(7)).unwrap().method, "POST");
+}
+
+#[test]
+fn a_state_that_was_passed_gives_no_entry() {
+    let mut operations = with(7);
+    operations.on_state(id(7), State::Executing, 9).unwrap();
+    for state in [State::Accepted, State::Queued, State::Sent, State::Acked, State::Executing] {
+        assert_eq!(operations.on_state(id(7), state, 10), None);
+    }
+    operations.on_state(id(7), State::Cancelled, 11).unwrap();
+    for state in State::ALL {
+        assert_eq!(operations.on_state(id(7), state, 12), None);
+    }
+    assert_eq!(operations.get(id(7)).unwrap().ended_ms, Some(11));
+    assert_eq!(operations.on_state(id(8), State::Done, 12), None);
+}
+
+#[test]
+fn a_problem_ends_an_operation_and_says_whether_it_was_executed() {
+    let mut operations = with(7);
+    let problem = Problem::outcome_unknown(id(7));
+    let entry = operations.on_problem(id(7), State::Unknown, &problem, 9).unwrap();
+    assert!(entry.urgent());
+    let view = operations.get(id(7)).unwrap();
+    assert_eq!((view.state, view.status, view.executed), (State::Unknown, Some(502), Some(Executed::Maybe)));
+    assert_eq!((view.problem.as_deref(), view.result), (Some("outcome-unknown"), false));
+    let mut other = with(8);
+    other.on_problem(id(8), State::Executing, &Problem::new(ProblemKind::Internal, ""), 9).unwrap();
+    assert_eq!(other.get(id(8)).unwrap().state, State::Failed);
+}
+
+#[test]
+fn an_event_counts_only_from_the_endpoint_that_executes_and_only_up_to_executing() {
+    let mut operations = with(7);
+    let event = |state| Envelope::event(id(7), state, 5);
+    assert_eq!(operations.on_event(&peer(2), &event(State::Executing), 9), None);
+    for state in [State::ResponseReady, State::Done, State::Failed, State::Cancelled] {
+        assert_eq!(operations.on_event(&peer(1), &event(state), 9), None);
+    }
+    assert_eq!(operations.on_event(&peer(1), &Envelope::default(), 9), None);
+    assert!(operations.on_event(&peer(1), &event(State::Executing), 9).is_some());
+    assert_eq!(operations.get(id(7)).unwrap().state, State::Executing);
+}
+
+#[test]
+fn an_operation_is_found_by_its_stream_until_it_ends_or_moves() {
+    let mut operations = with(7);
+    let stream = begun(7).stream;
+    assert_eq!(operations.by_stream(&peer(1), stream), Some(id(7)));
+    assert_eq!(operations.by_stream(&peer(2), stream), None);
+    let moved = operations.move_to(id(7), peer(2), StreamId::request(1)).unwrap();
+    assert!(moved.urgent());
+    assert_eq!(operations.by_stream(&peer(1), stream), None);
+    assert_eq!(operations.by_stream(&peer(2), StreamId::request(1)), Some(id(7)));
+    operations.on_state(id(7), State::Done, 9);
+    assert_eq!(operations.by_stream(&peer(2), StreamId::request(1)), None);
+    assert_eq!(operations.move_to(id(7), peer(1), stream), None);
+}
+
+#[test]
+fn an_ended_operation_does_not_take_the_stream_of_the_next_one_with_it() {
+    let mut operations = with(1);
+    let next = Begun { id: id(2), ..begun(1) };
+    operations.begin(next).unwrap();
+    operations.on_state(id(1), State::Failed, 9);
+    assert_eq!(operations.by_stream(&peer(1), begun(1).stream), Some(id(2)));
+}
+
+#[test]
+fn the_list_is_newest_first_and_by_state() {
+    let mut operations = Operations::new();
+    for n in [3, 1, 2] {
+        operations.begin(begun(n)).unwrap();
+    }
+    operations.on_state(id(2), State::Done, 9);
+    let ids = |state, limit| operations.list(state, limit).into_iter().map(|view| view.id).collect::<Vec<_>>();
+    assert_eq!(ids(None, 10), [id(3), id(2), id(1)]);
+    assert_eq!(ids(None, 2), [id(3), id(2)]);
+    assert_eq!(ids(Some(State::Done), 10), [id(2)]);
+    assert_eq!(operations.open().map(|(begun, _)| begun.id).collect::<Vec<_>>(), [id(1), id(3)]);
+}
+
+#[test]
+fn a_full_table_makes_room_by_what_is_needed_least_and_never_by_what_is_under_way() {
+    let mut operations = Operations::new();
+    for n in 0..MAX_OPERATIONS as u64 {
+        operations.begin(Begun { retain: n % 2 == 0, ..begun(n) }).unwrap();
+    }
+    let next = MAX_OPERATIONS as u64;
+    assert_eq!(operations.begin(begun(next)), Err(BeginError::Full));
+    for n in [4, 5, 7] {
+        operations.on_state(id(n), State::Done, n as i64);
+    }
+    for (n, room) in [5, 7, 4].into_iter().enumerate() {
+        let entries = operations.begin(begun(next + n as u64)).unwrap();
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0], NearEntry::Forgotten { id: id(room) });
+        assert_eq!(operations.len(), MAX_OPERATIONS);
+    }
+    assert_eq!(operations.begin(begun(next + 9)), Err(BeginError::Full));
+}
+
+#[test]
+fn entries_read_back_as_written() {
+    let reached = Reached {
+        id: id(1),
+        state: State::Failed,
+        at_ms: -5,
+        status: Some(502),
+        executed: Some(Executed::No),
+        problem: Some("dns-error".to_owned()),
+    };
+    let bare = Reached { status: None, executed: None, problem: None, ..reached.clone() };
+    let entries = [
+        NearEntry::Begun(begun(1)),
+        NearEntry::Begun(Begun { route: None, retain: false, ..begun(2) }),
+        NearEntry::State(reached),
+        NearEntry::State(bare),
+        NearEntry::Forgotten { id: id(1) },
+        NearEntry::Moved { id: id(1), peer: peer(9), stream: StreamId::request(4) },
+    ];
+    for entry in entries {
+        let mut payload = Vec::new();
+        entry.encode(&mut payload);
+        assert!((64..=95).contains(&entry.kind()));
+        assert_eq!(NearEntry::decode(entry.kind(), &payload), Ok(entry.clone()));
+        for len in 0..payload.len() {
+            let cut = NearEntry::decode(entry.kind(), &payload[..len]);
+            assert!(matches!(cut, Err(EntryError::Shape { .. })), "{entry:?} cut to {len}");
+        }
+    }
+    assert_eq!(NearEntry::decode(95, &[]), Err(EntryError::Kind { kind: 95 }));
+}
+
+fn views(operations: &Operations) -> Vec<OperationView> {
+    operations.list(None, usize::MAX)
+}
+
+proptest! {
+    /// What is told to callers is the same after a restart, from the entries and from a checkpoint of them.
+    #[test]
+    fn a_restart_recreates_the_table(steps in proptest::collection::vec((0_u8..6, 0_u64..6, 0_usize..14), 0..80)) {
+        let mut operations = Operations::new();
+        let mut log = Vec::new();
+        for (now, (what, n, state)) in steps.into_iter().enumerate() {
+            let now = now as i64;
+            match what {
+                0 => log.extend(operations.begin(Begun { begun_ms: now, ..begun(n) }).unwrap_or_default()),
+                1 => log.extend(operations.on_response_head(id(n), 200, now)),
+                2 => log.extend(operations.move_to(id(n), peer(2), StreamId::request(now as u64 + 100))),
+                3 => log.extend(operations.expire(now, 20)),
+                _ => log.extend(operations.on_state(id(n), State::ALL[state], now)),
+            }
+        }
+        let mut replayed = Operations::new();
+        for entry in &log {
+            let mut payload = Vec::new();
+            entry.encode(&mut payload);
+            replayed.replay(&NearEntry::decode(entry.kind(), &payload).unwrap());
+        }
+        prop_assert_eq!(views(&replayed), views(&operations));
+        let mut restored = Operations::new();
+        for entry in operations.checkpoint() {
+            restored.replay(&entry);
+        }
+        prop_assert_eq!(views(&restored), views(&operations));
+        prop_assert_eq!(&restored.by_stream, &operations.by_stream);
+        prop_assert_eq!(&restored.ended, &operations.ended);
+        prop_assert_eq!(&replayed.by_stream, &operations.by_stream);
+    }
+}
