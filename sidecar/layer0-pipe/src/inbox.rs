@@ -1,0 +1,205 @@
+//! The inbox: finds packet files, waits for those that grow, verifies them, and hands over what they hold.
+//!
+//! Invariants: nothing of a packet counts before its whole prefix verified, no frame before its digest did; a file
+//! that fails changes nothing. Files are opened, read and closed within one scan, never through links. Work per scan,
+//! memory and the list of useless files are bounded; a sender's flood does not stop the others. A file is removed
+//! only by the rules of the mirror's profile, and never before the driver said that its content is durable.
+//! What this file does not do: judge associations, acknowledgements or credit, sleep, or keep anything over a restart:
+//! a new start sees the files that are still there again.
+//! Specification: wire format §11, protocol §1, §3 "Garbage collection", §6.
+//! Read first: `every_suite_and_shape_goes_round` in the tests.
+
+mod arrival;
+mod counters;
+mod discovery;
+mod frames;
+mod known;
+mod local;
+mod numbers;
+mod options;
+mod packet;
+mod prefix;
+mod quiet;
+mod removal;
+mod tracked;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use arrival::{Alarm, Arrival, Closure, FileId, Verdict};
+pub use counters::Counters;
+pub use local::Local;
+pub use options::{InboxOptions, Profile};
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use disk::dir::Dir;
+use wire::{EndpointId, Incarnation, Reject};
+
+use crate::poll::Pace;
+use known::Discovery;
+use numbers::Memory;
+use quiet::Quiet;
+use removal::Removed;
+use tracked::{Files, State};
+
+/// Where arrivals go. The answer matters for [`Arrival::Packet`] only.
+pub type Sink<'a> = dyn FnMut(Arrival<'_>) -> Verdict + 'a;
+
+/// What a scan did.
+#[derive(Debug)]
+pub struct ScanReport {
+    /// When to scan again, unless a hint (inotify) says that something came up before.
+    pub next_after: Duration,
+    /// Whether anything was found, handed over or removed, or is left to do at once.
+    pub progressed: bool,
+    /// Why the root could not be listed, if so: the folder is gone or its mount is dead.
+    pub error: Option<io::Error>,
+}
+
+/// Reads the packets of one folder that are addressed to this engine.
+pub struct Inbox {
+    dir: Arc<dyn Dir>,
+    locals: Vec<Local>,
+    options: InboxOptions,
+    files: Files,
+    memory: Memory,
+    quiet: Quiet,
+    discovery: Discovery,
+    removed: Removed,
+    counters: Counters,
+    pace: Pace,
+    /// Raised by everything that happens; a scan compares it with its value before.
+    progress: u64,
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("locals", &self.locals).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Inbox {
+    /// An inbox over `dir` for these peerings.
+    #[must_use]
+    pub fn new(dir: Arc<dyn Dir>, locals: Vec<Local>, options: InboxOptions) -> Self {
+        let predict = options.predict.unwrap_or_else(|| dir.is_network());
+        Self {
+            discovery: Discovery::new(predict),
+            quiet: Quiet::new(options.quiet_min, options.quiet_max),
+            pace: Pace::new(options.poll_min, options.poll_max),
+            dir,
+            locals,
+            options,
+            files: Files::default(),
+            memory: Memory::default(),
+            removed: Removed::default(),
+            counters: Counters::default(),
+            progress: 0,
+        }
+    }
+
+    /// Looks at the folder once: finds files, and works on those that are due, within the budgets of the options.
+    /// `now` is monotonic time since the start of the process and must not go back. Blocks while reading.
+    pub fn scan(&mut self, now: Duration, sink: &mut Sink<'_>) -> ScanReport {
+        let before = self.progress;
+        let error = self.discover(now).err();
+        self.predict(now);
+        self.work(now, sink);
+        let progressed = self.progress != before;
+        let due = self.files.next_due().map(|at| at.saturating_sub(now));
+        ScanReport { next_after: self.pace.after_scan(progressed, due), progressed, error }
+    }
+
+    /// The driver's word that everything usable of a closed file is durable: it is removed, or under profile
+    /// sync left for its sender to remove. A partial file stays until its number is below the floor: more of it may
+    /// still come. Unknown ids, and files that are not closed, are left alone.
+    pub fn done(&mut self, file: FileId) {
+        let finished = self
+            .files
+            .get(file)
+            .is_some_and(|tracked| matches!(tracked.state, State::Closed { recoverable: false, .. }));
+        if finished && let Some(tracked) = self.files.take(file) {
+            let now = tracked.changed_at;
+            self.dispose(file, tracked, now);
+        }
+    }
+
+    /// Packet numbers of this sender's life below `floor` are closed: their files go, and no copy of them is opened
+    /// again. `u64::MAX` closes a life for good. A floor never sinks. Presence has no floor.
+    pub fn set_floor(&mut self, sender: EndpointId, sender_incarnation: Incarnation, floor: u64) {
+        self.memory.set_floor(sender, sender_incarnation, floor);
+        let below: Vec<FileId> = self
+            .files
+            .iter()
+            .filter(|(_, tracked)| {
+                let key = match &tracked.state {
+                    State::Waiting(key) | State::Closed { key, .. } => key,
+                    State::Open(open) => &open.key,
+                    State::Fresh | State::Shown(_) | State::Leaving | State::Left | State::Quarantined { .. } => {
+                        return false;
+                    }
+                };
+                let life = &key.life;
+                life.sender == sender && life.incarnation == sender_incarnation && key.pn.get() < floor
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in below {
+            if let Some(tracked) = self.files.take(id) {
+                let now = tracked.changed_at;
+                self.dispose(id, tracked, now);
+            }
+        }
+    }
+
+    /// Shows every packet whose verdict was [`Verdict::Wait`] again at the next scan: an association was confirmed.
+    pub fn retry_waiting(&mut self) {
+        for id in self.files.ids() {
+            if self.files.get(id).is_some_and(|tracked| matches!(tracked.state, State::Waiting(_))) {
+                self.files.update(id, |tracked| tracked.next_try = Some(Duration::ZERO));
+            }
+        }
+    }
+
+    /// Replaces the peerings and their keys. Files that were put aside are looked at again.
+    pub fn set_locals(&mut self, locals: Vec<Local>) {
+        self.locals = locals;
+        for id in self.files.ids() {
+            self.files.update(id, |tracked| {
+                let given_up = |reject: Reject| reject != Reject::NotRegular && reject != Reject::Forked;
+                if matches!(tracked.state, State::Quarantined { reject, .. } if given_up(reject)) {
+                    tracked.state = State::Fresh;
+                    tracked.next_try = Some(Duration::ZERO);
+                }
+            });
+        }
+    }
+
+    /// What was counted since the inbox was made.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The present quiet time: how long a file must not change before it counts as final.
+    #[must_use]
+    pub const fn quiet_time(&self) -> Duration {
+        self.quiet.time()
+    }
+
+    /// Files kept in mind: in work, and put aside as useless.
+    #[must_use]
+    pub fn tracked(&self) -> (usize, usize) {
+        (self.files.count(), self.files.quarantined())
+    }
+
+    fn unix_ms(&self, now: Duration) -> i64 {
+        let since = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        self.options.unix_ms_at_zero.saturating_add(since)
+    }
+}

@@ -1,0 +1,113 @@
+//! How files leave the inbox's care: removed, left to their sender, or put aside as useless.
+//!
+//! Invariants: under profile sync nothing is ever removed; a file that comes back twice after it was removed stays
+//! (somebody undoes our deletions); junk is removed only if it lies in a folder of mine or names me, and only after
+//! the largest packet lifetime; the list of useless files is bounded, the oldest is forgotten first.
+//! What this file does not do: decide which packets are finished. Specification: protocol §3 "Garbage collection".
+//! Read first: `a_file_that_comes_back_twice_is_left_to_its_sender`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+use wire::Reject;
+
+use super::Inbox;
+use super::arrival::FileId;
+use super::tracked::{State, Tracked};
+use crate::limits::{REAPPEARANCES_MAX, RECHECK_MAX, REMOVED_KEPT};
+
+/// How often each path was removed, for the newest removals.
+#[derive(Debug, Default)]
+pub(crate) struct Removed {
+    times: BTreeMap<String, u8>,
+    order: VecDeque<String>,
+}
+
+impl Removed {
+    fn times(&self, path: &str) -> u8 {
+        self.times.get(path).copied().unwrap_or(0)
+    }
+
+    fn note(&mut self, path: &str) {
+        if let Some(times) = self.times.get_mut(path) {
+            *times = times.saturating_add(1);
+            return;
+        }
+        if self.order.len() >= REMOVED_KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.times.remove(&oldest);
+        }
+        self.times.insert(path.to_owned(), 1);
+        self.order.push_back(path.to_owned());
+    }
+}
+
+impl Inbox {
+    /// Ends the work on a file (taken out of the tracked ones): it goes, or it stays and is never opened again.
+    pub(crate) fn dispose(&mut self, id: FileId, mut tracked: Tracked, now: Duration) {
+        let times = self.removed.times(&tracked.path);
+        let goes = self.options.profile.receiver_deletes() && times < REAPPEARANCES_MAX;
+        if !goes {
+            self.counters.reappeared += u64::from(times > 0);
+            tracked.state = State::Left;
+            tracked.next_try = None;
+            self.files.put(id, tracked);
+            return;
+        }
+        match self.dir.remove_file(&tracked.path) {
+            Ok(()) => {
+                self.counters.removed += 1;
+                self.counters.reappeared += u64::from(times > 0);
+                self.progress += 1;
+                self.removed.note(&tracked.path);
+                self.files.forget(id, &tracked);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.files.forget(id, &tracked),
+            Err(error) => {
+                tracing::debug!(path = tracked.path, %error, "an inbox file could not be removed yet");
+                self.counters.io_errors += 1;
+                tracked.state = State::Leaving;
+                tracked.back_off(now, RECHECK_MAX, None);
+                self.files.put(id, tracked);
+            }
+        }
+    }
+
+    /// Puts a file aside that cannot be used. Counted when it gets there, not each time it is looked at again.
+    pub(crate) fn quarantine(&mut self, id: FileId, mut tracked: Tracked, reject: Reject, now: Duration) {
+        let was = match tracked.state {
+            State::Quarantined { reject, .. } => Some(reject),
+            _ => None,
+        };
+        let len = tracked.len.unwrap_or(tracked.listed_len);
+        if was != Some(reject) {
+            self.counters.count(reject);
+            self.counters.quarantined += u64::from(was.is_none());
+            tracing::debug!(path = tracked.path, reject = reject.name(), len, "a file cannot be used");
+        }
+        // Addressed to somebody else, it is somebody else's to remove.
+        tracked.mine |= reject.check() > Reject::Recipient.check();
+        // A pinned key may also get into its time.
+        let recoverable = reject.waits() || reject == Reject::KeyUnknown;
+        tracked.state = State::Quarantined { reject, recoverable };
+        let expires = tracked.mine.then(|| tracked.first_seen.saturating_add(self.options.mpl));
+        if expires.is_some_and(|at| at <= now) {
+            return self.dispose(id, tracked, now);
+        }
+        if recoverable {
+            tracked.back_off_recheck(now, self.quiet.time());
+        } else {
+            tracked.next_try = expires;
+        }
+        self.files.put(id, tracked);
+        while self.files.quarantined() > self.options.quarantine_max.max(1) {
+            let Some(oldest) = self.files.oldest_quarantined() else { break };
+            if let Some(tracked) = self.files.take(oldest) {
+                self.files.forget(oldest, &tracked);
+                self.counters.overflowed += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A folder with the habits of bad file systems: stale listings, and no rename without replacing.
+//!
+//! Invariants: everything else is passed on unchanged. What this file does not do: lose or damage files.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use disk::dir::{Dir, DirEntry, PublishError, ReadFile, TempFile};
+
+/// A wrapped folder; clones share it.
+#[derive(Clone)]
+pub(crate) struct FakeDir {
+    pub(crate) inner: Arc<dyn Dir>,
+    /// Names that no listing shows.
+    pub(crate) hidden: Arc<Mutex<Vec<String>>>,
+    /// Whether it says that it is on a network.
+    pub(crate) network: bool,
+    /// Whether files can be renamed without replacing others.
+    pub(crate) renames: bool,
+}
+
+impl FakeDir {
+    pub(crate) fn over(dir: impl Dir + 'static) -> Self {
+        Self { inner: Arc::new(dir), hidden: Arc::default(), network: false, renames: true }
+    }
+}
+
+struct NoRename(Box<dyn TempFile>);
+
+impl Write for NoRename {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl TempFile for NoRename {
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn publish_noreplace(self: Box<Self>, _: &str) -> Result<(), PublishError> {
+        Err(PublishError::Io(io::ErrorKind::Unsupported.into()))
+    }
+}
+
+impl Dir for FakeDir {
+    fn list_limited(&self, path: &str, max: usize) -> io::Result<Vec<DirEntry>> {
+        let hidden = self.hidden.lock().unwrap();
+        let mut entries = self.inner.list_limited(path, max)?;
+        entries.retain(|entry| !hidden.contains(&entry.name));
+        Ok(entries)
+    }
+
+    fn open_read(&self, path: &str) -> io::Result<Box<dyn ReadFile>> {
+        self.inner.open_read(path)
+    }
+
+    fn create_temp(&self, near: &str) -> io::Result<Box<dyn TempFile>> {
+        let file = self.inner.create_temp(near)?;
+        Ok(if self.renames { file } else { Box::new(NoRename(file)) })
+    }
+
+    fn create_direct(&self, path: &str) -> io::Result<Box<dyn TempFile>> {
+        self.inner.create_direct(path)
+    }
+
+    fn create_dirs(&self, path: &str) -> io::Result<()> {
+        self.inner.create_dirs(path)
+    }
+
+    fn remove_file(&self, path: &str) -> io::Result<()> {
+        self.inner.remove_file(path)
+    }
+
+    fn remove_empty_dirs(&self, path: &str) -> io::Result<()> {
+        self.inner.remove_empty_dirs(path)
+    }
+
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        self.inner.sync_dir(path)
+    }
+
+    fn rename_noreplace(&self, from: &str, to: &str) -> Result<(), PublishError> {
+        self.inner.rename_noreplace(from, to)
+    }
+
+    fn free_space(&self) -> io::Result<u64> {
+        self.inner.free_space()
+    }
+
+    fn is_network(&self) -> bool {
+        self.network
+    }
+}
