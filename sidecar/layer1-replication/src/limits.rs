@@ -1,0 +1,61 @@
+//! Every bound and every constant of time of this room, by name (wire format §14 has those of the format itself).
+
+use crate::time::Duration;
+
+/// Packet numbers reserved by one durable entry.
+pub const PN_BLOCK: u64 = 4_096;
+/// A new block is asked for when fewer than this are left.
+pub const PN_BLOCK_LOW: u64 = 1_024;
+/// Records in one packet.
+pub const RECORDS_PER_PACKET_MAX: usize = 65_536;
+/// Packets of mine that are remembered until they may be forgotten; beyond it no new records are sent.
+pub const SENT_PACKETS_MAX: usize = 16_384;
+/// Packets of the peer that may be open (not closed and durable) at once; older ones are not reported.
+pub const OPEN_PACKETS_MAX: usize = 4_096;
+/// Incarnations that talked without being confirmed and still get an answer.
+pub const CANDIDATES_MAX: usize = 4;
+/// DATA below this many stored bytes counts as small: it goes first and does not wait for bulk.
+pub const SMALL_DATA_BYTES: u32 = 64 * 1024;
+/// A probe carries at most this many bytes of records.
+pub const PROBE_BYTES_MAX: u64 = 1_000_000;
+/// Small records travel with bulk only if the whole packet stays within this many bytes.
+pub const MIXED_PACKET_BYTES_MAX: u64 = 1 << 20;
+/// A stream of bulk yields to the next after this many bytes.
+pub const BULK_QUANTUM_BYTES: u64 = 1 << 20;
+/// A record reported lost this often while later ones pass travels alone.
+pub const LOSSES_ALONE: u8 = 4;
+/// A record reported lost this often is shown as poisoned.
+pub const LOSSES_POISONED: u8 = 6;
+/// Alarms kept for the status.
+pub const ALARMS_MAX: usize = 16;
+
+/// Smallest difference in time that means anything: folders are polled.
+pub const GRANULARITY: Duration = Duration::from_millis(10);
+/// Bounds of the delay of an acknowledgement: an eighth of the round trip.
+pub const ACK_DELAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(60));
+/// Bounds of how long small records gather: a sixteenth of the round trip.
+pub const FLUSH_SMALL: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
+/// Bounds of how long bulk gathers: a quarter of the round trip.
+pub const FLUSH_BULK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// Bounds of the adaptive heartbeat: a quarter of the round trip.
+pub const HEARTBEAT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// Back-off of probes and of HELLO ends here.
+pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(900);
+/// Probe timeouts without news after which only probes are sent.
+pub const PTO_SUSPEND: u32 = 3;
+/// One answer to an incarnation that is not confirmed per this time.
+pub const ANSWER_INTERVAL: Duration = Duration::from_secs(1);
+/// One RESET per this time.
+pub const RESET_INTERVAL: Duration = Duration::from_secs(60);
+/// Nothing is sent for this long after a packet could not be published.
+pub const PUBLISH_RETRY: Duration = Duration::from_secs(1);
+/// Old packets are looked through once per this time.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Control-only packets are forgotten once this many newer ones exist and they are older than [`SUPERSEDED_AGE`].
+pub const SUPERSEDED_BY: usize = 8;
+/// See [`SUPERSEDED_BY`].
+pub const SUPERSEDED_AGE: Duration = Duration::from_secs(3_600);
+/// Largest multiple of the reordering allowance.
+pub const REORDER_FACTOR_MAX: u32 = 8;
+/// The reordering allowance shrinks again after this many packets were reported without a duplicate.
+pub const REORDER_DECAY: u32 = 16;

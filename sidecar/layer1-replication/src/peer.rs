@@ -1,0 +1,392 @@
+//! Everything between this endpoint and one remote endpoint: the glue of the parts, and the public face of the room.
+//!
+//! Invariants: nothing is acknowledged, sent, delivered or released before it is durable; a control block is a consistent snapshot; a
+//! halted pair neither sends, delivers nor releases. The parts own their state; here is only what connects them: wishes (what the next
+//! packet should do), alarms and counters. Inputs are in `peer/inputs.rs`, what the peer's control block does in `peer/control.rs`, verbs in
+//! `peer/verbs.rs`, packets in `peer/outputs.rs`, loss and timers in `peer/recovery.rs`, restart in `peer/restart.rs`.
+//! Tests to read first: `peer::tests::first_contact_and_a_record_each_way`, then the simulator's.
+
+mod control;
+mod inputs;
+mod outputs;
+mod recovery;
+mod restart;
+mod snapshot;
+mod verbs;
+
+use crate::alarm::Alarm;
+use crate::association::Association;
+use crate::config::{Config, Ids};
+use crate::credit::{Grant, PeerCredit};
+use crate::entry::{Entry, PeerJoin};
+use crate::event::{PeerEvent, Persist};
+use crate::inbound::{Exchanges, InboundStreams};
+use crate::journal::{Journal, Promise};
+use crate::limits;
+use crate::numbers::Numbers;
+use crate::receiver::ReceiveLog;
+use crate::report::Report;
+use crate::rtt::RttEstimator;
+use crate::scheduler::Scheduler;
+use crate::sender::{SendLog, SendStreams};
+use crate::sent::SentPackets;
+use crate::time::{Duration, Timestamp};
+use crate::timers::{Timer, Timers};
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use wire::chain::chain_start;
+use wire::control::{Credit, Limits};
+use wire::{Incarnation, PacketNumber};
+
+/// Everything between this endpoint and one remote endpoint.
+///
+/// **Contract.** One mutation (`handle_*` or a verb), then drain [`Self::poll_persist`], [`Self::poll_event`] and, while the outbox has
+/// room, [`Self::poll_transmit`] until all are empty; then read [`Self::poll_timeout`] and wait. After [`Self::new`] give back every entry
+/// of the log in order by [`Self::replay`], then call [`Self::replay_done`] — also when there is none: nothing happens before.
+/// If an entry cannot be made durable, stop the process: what was promised may not be kept otherwise.
+#[derive(Debug)]
+pub struct Peer {
+    config: Config,
+    ids: Ids,
+    /// The latest time that was told.
+    now: Timestamp,
+    started: bool,
+    /// My incarnation in the association of the log.
+    logged_incarnation: Option<Incarnation>,
+    halted: Option<Alarm>,
+    alarms: Vec<Alarm>,
+    association: Association,
+    journal: Journal,
+    numbers: Numbers,
+    timers: Timers,
+    rtt: RttEstimator,
+    wishes: Wishes,
+    pair: Pair,
+    counts: Counts,
+    events: VecDeque<PeerEvent>,
+}
+
+/// What belongs to one association, and ends with it.
+#[derive(Debug, Default)]
+struct Pair {
+    log: SendLog,
+    streams: SendStreams,
+    packets: SentPackets,
+    scheduler: Scheduler,
+    credit: PeerCredit,
+    received: ReceiveLog,
+    inbound: InboundStreams,
+    grant: Grant,
+    report: Report,
+    heard: Heard,
+    recovery: Recovery,
+}
+
+/// What the next packets should do.
+#[derive(Clone, Debug, Default)]
+struct Wishes {
+    hello: bool,
+    ack: bool,
+    ping: bool,
+    heartbeat: bool,
+    probe: bool,
+    flush_small: bool,
+    flush_bulk: bool,
+    /// Say who I am and what I take: once after a start.
+    introduce: bool,
+    /// PING until the peer closed a packet with one: after a start, its stream credits are not known.
+    resync: bool,
+}
+
+/// What the peer said last or at most.
+#[derive(Clone, Debug, Default)]
+struct Heard {
+    newest_pn: u64,
+    next: u64,
+    una_seen: u64,
+    duplicates: u64,
+    limits: Option<Limits>,
+    kept: PeerJoin,
+}
+
+/// Loss recovery and flow.
+#[derive(Clone, Debug)]
+struct Recovery {
+    pto_count: u32,
+    suspended: bool,
+    last_pto: Option<Timestamp>,
+    reorder_factor: u32,
+    clean_reports: u32,
+    /// Cost of bulk that is charged and was not sent yet.
+    charged_ahead: u64,
+    /// An append was refused for lack of room.
+    starved: bool,
+    /// Packets of an earlier start may still carry records up to this number; the floor stays where it was.
+    old_life: Option<OldLife>,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            pto_count: 0,
+            suspended: false,
+            last_pto: None,
+            reorder_factor: 1,
+            clean_reports: 0,
+            charged_ahead: 0,
+            starved: false,
+            old_life: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OldLife {
+    floor: u64,
+    last_seq: u64,
+}
+
+/// Counters and marks since the start.
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    packets_sent: u64,
+    packets_received: u64,
+    packets_lost: u64,
+    partial: u64,
+    unopenable: u64,
+    records_sent: u64,
+    records_resent: u64,
+    records_received: u64,
+    records_duplicate: u64,
+    dropped_credit: u64,
+    dropped_other: u64,
+    resets_ignored: u64,
+    unassociated: u64,
+    hello_tries: u32,
+    publish_blocked: bool,
+    last_heard: Option<Timestamp>,
+    floor: u64,
+    peer_software: String,
+}
+
+impl Peer {
+    /// A peer of which nothing is known yet. Replay what is in the log, then call [`Self::replay_done`].
+    #[must_use]
+    pub fn new(ids: Ids, config: Config, now: Timestamp) -> Self {
+        Self {
+            now,
+            started: false,
+            logged_incarnation: None,
+            halted: None,
+            alarms: Vec::new(),
+            association: Association::new(&ids),
+            journal: Journal::default(),
+            numbers: Numbers::default(),
+            timers: Timers::default(),
+            rtt: RttEstimator::new(config.expected_latency),
+            wishes: Wishes::default(),
+            pair: Pair::default(),
+            counts: Counts { floor: 1, ..Counts::default() },
+            events: VecDeque::new(),
+            config,
+            ids,
+        }
+    }
+
+    /// The next entry to be made durable. Write them in this order.
+    #[must_use]
+    pub fn poll_persist(&mut self) -> Option<Persist> {
+        self.journal.poll()
+    }
+
+    /// The next event.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`]; `None`: not by itself.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    /// Whether packets of the association may be written.
+    fn is_open(&self) -> bool {
+        self.started && self.halted.is_none() && self.association.confirmed().is_some() && self.association.durable
+    }
+
+    fn window(&self) -> Credit {
+        Credit {
+            max_log_bytes: self.config.receive_pool_bytes,
+            max_exchanges: self.config.exchanges_max,
+            max_stream_bytes: self.config.stream_window_bytes,
+        }
+    }
+
+    fn exchanges(&self) -> Exchanges<'_> {
+        Exchanges {
+            next_mine: self.pair.streams.next_exchange,
+            closed_mine: &self.pair.streams.closed,
+            max_theirs: self.pair.grant.given.max_exchanges,
+            stream_max: self.pair.grant.given.max_stream_bytes,
+        }
+    }
+
+    /// Names a contradiction; one that halts stops the pair.
+    fn alarm(&mut self, alarm: Alarm) {
+        tracing::warn!(peer = %self.ids.peer, alarm = alarm.name(), "{alarm}");
+        if alarm.halts() {
+            self.halted = Some(alarm);
+            self.timers.clear();
+            self.wishes = Wishes::default();
+        }
+        if self.alarms.len() >= limits::ALARMS_MAX {
+            self.alarms.remove(0);
+        }
+        self.alarms.push(alarm);
+        self.events.push_back(PeerEvent::Alarm(alarm));
+    }
+
+    /// Opens an association with a life of the peer that just proved to be alive.
+    fn open_association(&mut self, peer: Incarnation) {
+        if let Some(old) = self.association.confirmed() {
+            self.close_association(old);
+        }
+        let confirmations = self.association.confirmations() + 1;
+        self.association.open(peer, confirmations);
+        self.logged_incarnation = Some(self.ids.my_incarnation);
+        self.bind(self.ids.my_incarnation, peer);
+        let entry = Entry::Associated { my_incarnation: self.ids.my_incarnation, peer_incarnation: peer, confirmations };
+        self.journal.urgent(entry, Bytes::new(), Promise::Associated);
+        self.raise_grant(false);
+        if self.halted.is_some_and(|alarm| alarm.ends_with_association()) {
+            self.halted = None;
+        }
+        self.timers.cancel(Timer::Hello);
+        self.counts.hello_tries = 0;
+        self.wishes.hello = false;
+        tracing::info!(peer = %self.ids.peer, generation = peer.generation, confirmations, "association opened");
+        self.events.push_back(PeerEvent::Confirmed { peer_incarnation: peer });
+    }
+
+    /// Binds the logs to an association; what was appended before any association stays.
+    fn bind(&mut self, mine: Incarnation, peer: Incarnation) {
+        let (me, them) = (&self.ids.me, &self.ids.peer);
+        self.pair.log.bind(chain_start(me, &mine, them, &peer));
+        self.pair.received = ReceiveLog::new(chain_start(them, &peer, me, &mine));
+    }
+
+    /// Ends the association with `old` and everything in it.
+    fn close_association(&mut self, old: Incarnation) {
+        let pair = core::mem::take(&mut self.pair);
+        let sent_seqs = pair.log.records().filter(|record| record.maybe_sent).map(|record| record.head.seq).collect();
+        for pn in pair.packets.numbers().filter_map(PacketNumber::new) {
+            self.events.push_back(PeerEvent::PacketRetired { pn });
+        }
+        for pn in pair.report.waiting().filter_map(PacketNumber::new) {
+            self.events.push_back(PeerEvent::PacketDurable { sender_incarnation: old, pn });
+        }
+        self.journal.end_association();
+        self.wishes = Wishes::default();
+        for timer in [Timer::Ack, Timer::FlushSmall, Timer::FlushBulk, Timer::Loss, Timer::Pto, Timer::Heartbeat, Timer::Sweep] {
+            self.timers.cancel(timer);
+        }
+        self.events.push_back(PeerEvent::AssociationClosed { old_peer_incarnation: old, sent_seqs });
+    }
+
+    /// Asks for more credit to be made durable, if it is time.
+    fn raise_grant(&mut self, blocked: bool) {
+        let window = self.window();
+        if self.association.confirmed().is_none() {
+            return;
+        }
+        if let Some(credit) = self.pair.grant.raise(&window, blocked) {
+            let Credit { max_log_bytes, max_exchanges, max_stream_bytes } = credit;
+            let entry = Entry::Granted { max_log_bytes, max_exchanges, max_stream_bytes };
+            self.journal.urgent(entry, Bytes::new(), Promise::Granted(credit));
+        }
+    }
+
+    /// Brings everything that follows from the last mutation up to date.
+    fn settle(&mut self) {
+        if !self.started {
+            return;
+        }
+        if let Some(reserved_below) = self.numbers.request() {
+            let entry = Entry::PnBlock { reserved_below, floor: self.counts.floor };
+            self.journal.urgent(entry, Bytes::new(), Promise::PacketNumbers(reserved_below));
+        }
+        self.settle_packets();
+        // One that is due already waits for the outbox, not for time.
+        if let Some(at) = self.association.next_answer().filter(|at| *at > self.now) {
+            self.timers.set_earlier(Timer::Answer, at);
+        }
+        if self.halted.is_none() {
+            self.charge_more();
+            self.update_flush();
+            self.update_pto();
+        }
+    }
+
+    /// Reports packets of the peer whose records are durable.
+    fn settle_packets(&mut self) {
+        let Some(sender_incarnation) = self.association.confirmed() else { return };
+        let journal = &self.journal;
+        let settled = self.pair.report.settle(|token| journal.is_durable(token));
+        for packet in settled {
+            if let Some(pn) = PacketNumber::new(packet.pn) {
+                self.events.push_back(PeerEvent::PacketDurable { sender_incarnation, pn });
+            }
+            if packet.eliciting && packet.prompt {
+                self.wishes.ack = true;
+            } else if packet.eliciting {
+                self.ack_soon();
+            }
+        }
+    }
+
+    /// An acknowledgement is due after the usual delay.
+    fn ack_soon(&mut self) {
+        let at = self.now.after(self.rtt.ack_delay());
+        if self.halted.is_none() {
+            self.timers.set_earlier(Timer::Ack, at);
+        }
+    }
+
+    fn peer_ack_delay(&self) -> Duration {
+        let ms = self.pair.heard.limits.map_or(self.pair.heard.kept.ack_delay_ms, |limits| limits.ack_delay_ms);
+        Duration::from_millis(ms.min(limits::ACK_DELAY.1.as_millis().try_into().unwrap_or(u64::MAX)))
+    }
+
+    /// Writes down lazily what was learned from the peer, if it changed by much.
+    fn keep_join(&mut self) {
+        let (srtt, rttvar_us) = self.rtt.measured_us();
+        let (given, kept) = (self.pair.credit.given, &self.pair.heard.kept);
+        let join = PeerJoin {
+            srtt_us: srtt.unwrap_or(0),
+            rttvar_us,
+            max_log_bytes: given.max_log_bytes,
+            max_exchanges: given.max_exchanges,
+            max_stream_bytes: given.max_stream_bytes,
+            max_frame: self.pair.heard.limits.map_or(kept.max_frame, |limits| limits.max_frame),
+            ack_delay_ms: self.pair.heard.limits.map_or(kept.ack_delay_ms, |limits| limits.ack_delay_ms),
+            association_pn: self.association.took_part,
+        };
+        let trivial = PeerJoin { srtt_us: kept.srtt_us, rttvar_us: kept.rttvar_us, association_pn: kept.association_pn, ..join };
+        let moved = join.srtt_us.abs_diff(kept.srtt_us) > kept.srtt_us / 4;
+        if trivial != *kept || moved || (kept.association_pn == 0 && join.association_pn > 0) {
+            self.pair.heard.kept = join;
+            self.journal.lazy(Entry::PeerJoin(join));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! What a control block of the confirmed peer does. Every field is a join: the order and number of blocks do not matter.
+
+use super::Peer;
+use crate::alarm::Alarm;
+use crate::entry::Entry;
+use crate::event::PeerEvent;
+use crate::journal::Promise;
+use crate::limits::{REORDER_DECAY, REORDER_FACTOR_MAX};
+use crate::time::Duration;
+use bytes::Bytes;
+use wire::control::{Ack, LogState, PacketReport};
+use wire::limits::MAX_RANGES;
+use wire::{Control, Header, PacketNumber, Seq};
+
+impl Peer {
+    /// A block of a packet that counts in full.
+    pub(super) fn read_member(&mut self, header: &Header, control: &Control) {
+        let pn = header.pn.get();
+        let eliciting = header.frame_count > 0 || control.is_ack_eliciting();
+        if self.pair.report.received(self.now, pn, eliciting) {
+            self.counts.packets_received += 1;
+            if eliciting {
+                self.ack_soon();
+            }
+        }
+        self.wishes.ack |= control.hello.is_some();
+        let newest = pn > self.pair.heard.newest_pn;
+        if newest {
+            self.pair.heard.newest_pn = pn;
+            self.read_introduction(control);
+            self.read_counters(control);
+        }
+        let news = self.read_association(control, newest);
+        match news {
+            Ok(true) => self.news(),
+            Ok(false) => self.hint(),
+            Err(alarm) => self.alarm(alarm),
+        }
+        if self.halted.is_none() {
+            self.keep_join();
+            self.update_loss();
+            self.retire();
+        }
+    }
+
+    /// VERSIONS and LIMITS, which count from anybody whose signature is good.
+    pub(super) fn read_introduction(&mut self, control: &Control) {
+        if let Some(versions) = &control.versions {
+            self.counts.peer_software.clone_from(&versions.software);
+        }
+        if let Some(limits) = control.limits {
+            self.pair.heard.limits = Some(limits);
+        }
+    }
+
+    /// Duplicates that the peer counts say that packets were overtaken, not lost: more patience from here on.
+    fn read_counters(&mut self, control: &Control) {
+        let Some(counters) = control.counters else { return };
+        let (heard, recovery) = (&mut self.pair.heard, &mut self.pair.recovery);
+        if counters.duplicate_records > heard.duplicates {
+            recovery.reorder_factor = (recovery.reorder_factor + 1).min(REORDER_FACTOR_MAX);
+            recovery.clean_reports = 0;
+        }
+        heard.duplicates = counters.duplicate_records;
+    }
+
+    /// What counts inside the association; whether it is news of my packets.
+    fn read_association(&mut self, control: &Control, newest: bool) -> Result<bool, Alarm> {
+        let mut news = false;
+        if let Some(log) = &control.log {
+            self.read_log(log)?;
+        }
+        if let Some(packets) = &control.packets {
+            news |= self.read_echo(packets, newest);
+        }
+        if let Some(ack) = &control.ack {
+            news |= self.read_ack(ack, control)?;
+        }
+        if let Some(packets) = &control.packets {
+            news |= self.read_packets(packets, control);
+        }
+        if let Some(credit) = &control.credit
+            && self.pair.credit.join(credit)
+        {
+            for seq in self.pair.scheduler.unblock(self.pair.credit.given.max_exchanges) {
+                self.wait_for_credit(seq);
+            }
+            self.writable();
+        }
+        for (stream, max) in &control.stream_credit {
+            if let Some(mine) = self.pair.streams.open.get_mut(stream).filter(|mine| mine.credit < *max) {
+                mine.credit = *max;
+                self.writable();
+            }
+        }
+        if control.ping {
+            // A peer that asks may be blocked, or may have forgotten what it was given.
+            self.raise_grant(true);
+            self.raise_all_streams();
+        }
+        Ok(news)
+    }
+
+    fn read_log(&mut self, log: &LogState) -> Result<(), Alarm> {
+        let cum = self.pair.received.cum();
+        if log.oldest > cum + 1 {
+            return Err(Alarm::InboxRolledBack { claimed: Seq::new(log.oldest - 1), cum: Seq::new(cum) });
+        }
+        self.pair.heard.next = self.pair.heard.next.max(log.next);
+        if self.pair.report.raise_floor(log.pn_floor)
+            && let Some(sender_incarnation) = self.association.confirmed()
+        {
+            self.events.push_back(PeerEvent::PeerFloor { sender_incarnation, floor: log.pn_floor });
+        }
+        Ok(())
+    }
+
+    /// The round trip, before the packet it is taken from is closed.
+    fn read_echo(&mut self, packets: &PacketReport, newest: bool) -> bool {
+        let mut news = self.pair.packets.heard_of(packets.largest);
+        if newest && packets.echo_pn > 0 {
+            let hold = Duration::from_micros(packets.hold_us);
+            if let Some(rtt) = self.pair.packets.round_trip(self.now, packets.echo_pn, hold) {
+                self.rtt.sample(rtt);
+                news = true;
+            }
+            news |= self.pair.packets.heard_of(packets.echo_pn);
+        }
+        news
+    }
+
+    fn read_ack(&mut self, ack: &Ack, control: &Control) -> Result<bool, Alarm> {
+        let cum = self.pair.received.cum();
+        if ack.una_seen > cum {
+            return Err(Alarm::InboxRolledBack { claimed: Seq::new(ack.una_seen), cum: Seq::new(cum) });
+        }
+        if ack.una_seen > self.pair.heard.una_seen {
+            self.pair.heard.una_seen = ack.una_seen;
+            self.pair.received.forget_tombs_below(ack.una_seen + 1);
+            self.events.push_back(PeerEvent::AckSeen { up_to: Seq::new(ack.una_seen) });
+        }
+        let released = self.pair.log.acknowledge(ack.cum, &ack.chain)?;
+        for record in &released {
+            self.pair.scheduler.forget(&record.head);
+        }
+        if !released.is_empty() {
+            let (una, chain) = (self.pair.log.una(), *self.pair.log.chain_una());
+            self.journal.urgent(Entry::Acked { una, chain }, Bytes::new(), Promise::Released(una));
+            self.writable();
+        }
+        let mut news = !released.is_empty();
+        if let Some(sack) = &control.sack {
+            for seq in self.pair.log.acknowledge_selectively(sack)? {
+                news = true;
+                if let Some(record) = self.pair.log.get(seq) {
+                    self.pair.scheduler.forget(&record.head);
+                }
+            }
+        }
+        Ok(news)
+    }
+
+    /// Packets the peer closed: what they carried and the peer does not hold is lost now, unless a later packet carries it.
+    fn read_packets(&mut self, packets: &PacketReport, control: &Control) -> bool {
+        // A full list of ranges says nothing about what lies below it.
+        let unknown_below = match &control.sack {
+            Some(sack) if sack.len_ranges() >= MAX_RANGES => sack.min().unwrap_or(0),
+            _ => 0,
+        };
+        let mut news = false;
+        for closed in [&packets.complete, &packets.partial, &packets.unopenable] {
+            for pn in self.pair.packets.newly_closed(closed) {
+                news |= self.packet_closed(pn, unknown_below);
+            }
+        }
+        news
+    }
+
+    fn packet_closed(&mut self, pn: u64, unknown_below: u64) -> bool {
+        let Some(packet) = self.pair.packets.get(pn) else { return false };
+        let (seqs, announced, ping) = (packet.seqs(), packet.stream_credit.clone(), packet.ping);
+        let is_unknown = |seq: u64| seq < unknown_below && !self.pair.log.is_held(seq);
+        if unknown_below > 0 && packet.seqs().any(is_unknown) {
+            return false;
+        }
+        self.pair.packets.closed(pn);
+        self.pair.inbound.seen(&announced);
+        self.wishes.resync &= !ping;
+        for seq in seqs {
+            self.record_lost(seq, pn);
+        }
+        let recovery = &mut self.pair.recovery;
+        recovery.clean_reports += 1;
+        if recovery.clean_reports >= REORDER_DECAY {
+            recovery.clean_reports = 0;
+            recovery.reorder_factor = recovery.reorder_factor.saturating_sub(1).max(1);
+        }
+        true
+    }
+
+    fn raise_all_streams(&mut self) {
+        let stream_max = self.pair.grant.given.max_stream_bytes;
+        self.pair.inbound.announce_all(stream_max);
+        let streams: alloc::vec::Vec<_> = self.pair.inbound.open.keys().copied().collect();
+        for stream in streams {
+            self.raise_stream(stream, true);
+        }
+    }
+
+    /// Room appeared; the event is not repeated while one waits.
+    pub(super) fn writable(&mut self) {
+        self.pair.recovery.starved = false;
+        if self.events.back() != Some(&PeerEvent::Writable) {
+            self.events.push_back(PeerEvent::Writable);
+        }
+    }
+
+    /// Tells the driver which outbox files may go.
+    pub(super) fn retire(&mut self) {
+        let una = self.pair.log.una();
+        for pn in self.pair.packets.retire(self.now, una, self.config.mpl) {
+            self.events.extend(PacketNumber::new(pn).map(|pn| PeerEvent::PacketRetired { pn }));
+        }
+        if self.pair.recovery.old_life.is_some_and(|old| una >= old.last_seq) {
+            self.pair.recovery.old_life = None;
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The status of a peer: reading, never deciding.
+
+use super::Peer;
+use crate::status::PeerStatus;
+use crate::time::{Timestamp, micros};
+use wire::Seq;
+
+impl Peer {
+    /// A snapshot to look at. `now` only dates it.
+    #[must_use]
+    pub fn status(&self, now: Timestamp) -> PeerStatus {
+        let (pair, counts) = (&self.pair, &self.counts);
+        let open = pair.packets.open();
+        let (srtt_us, rttvar_us) = self.rtt.measured_us();
+        PeerStatus {
+            my_incarnation: self.ids.my_incarnation,
+            peer_incarnation: self.association.confirmed(),
+            confirmations: self.association.confirmations(),
+            halted: self.halted,
+            alarms: self.alarms.clone(),
+            next: Seq::new(pair.log.next()),
+            una: Seq::new(pair.log.una()),
+            cum: Seq::new(pair.received.cum()),
+            una_seen: Seq::new(pair.heard.una_seen),
+            peer_next: Seq::new(pair.heard.next),
+            in_flight_packets: open.in_flight,
+            in_flight_bytes: open.bytes,
+            backlog_records: pair.log.len() as u64,
+            backlog_bytes: pair.log.bytes(),
+            blocked_records: pair.scheduler.waiting_for_credit() as u64,
+            srtt_us,
+            rttvar_us,
+            pto_count: pair.recovery.pto_count,
+            suspended: pair.recovery.suspended,
+            next_pn: self.numbers.next(),
+            pn_floor: counts.floor,
+            packets_sent: counts.packets_sent,
+            packets_received: counts.packets_received,
+            packets_lost: counts.packets_lost,
+            records_sent: counts.records_sent,
+            records_resent: counts.records_resent,
+            records_received: counts.records_received,
+            records_duplicate: counts.records_duplicate,
+            dropped_credit: counts.dropped_credit,
+            dropped_other: counts.dropped_other,
+            resets_ignored: counts.resets_ignored,
+            unassociated: counts.unassociated,
+            last_heard_us_ago: counts.last_heard.map(|at| micros(now.since(at))),
+            credit_log: (pair.credit.given.max_log_bytes, pair.credit.charged),
+            credit_exchanges: (pair.credit.given.max_exchanges, pair.streams.next_exchange - 1),
+            granted_log: (pair.grant.given.max_log_bytes, pair.grant.charged),
+            granted_exchanges: (pair.grant.given.max_exchanges, pair.grant.exchange_highest),
+            unconsumed_bytes: pair.grant.charged.saturating_sub(pair.grant.consumed),
+            peer_software: counts.peer_software.clone(),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+use super::*;
+use alloc::vec;
+use wire::Seq;
+
+fn head(seq: u64, stream: u64, kind: u8, len: u32) -> RecordHeader {
+    RecordHeader { seq: Seq::new(seq), stream: StreamId::new(stream).unwrap(), offset: 0, raw_len: len, stored_len: len, kind, flags: 0 }
+}
+
+fn scheduler(records: &[RecordHeader]) -> Scheduler {
+    let mut scheduler = Scheduler::default();
+    for record in records {
+        scheduler.ready(Timestamp::from_micros(record.seq.get()), record, 0);
+    }
+    scheduler
+}
+
+const ALL: Classes = Classes { small: true, bulk: true };
+
+#[test]
+fn small_records_go_before_bulk_and_streams_take_turns() {
+    let mut records = vec![head(20, 2, kind::FIN, 40), head(21, 4, kind::DATA, 100)];
+    records.extend((1..=8).map(|seq| head(seq, 2, kind::DATA, 1 << 19)));
+    records.extend((11..=18).map(|seq| head(seq, 4, kind::DATA, 1 << 19)));
+    let mut scheduler = scheduler(&records);
+    assert_eq!(scheduler.take(ALL, 4 << 20), vec![20, 21], "small does not wait for a lot of bulk");
+    let first = scheduler.take(ALL, (2 << 20) + 400);
+    assert_eq!(first, vec![1, 2, 11, 12], "a quantum of each");
+    assert_eq!(scheduler.bulk().1, 12 * ((1 << 19) + 80));
+    let mut rest = Vec::new();
+    while !scheduler.is_empty() {
+        rest.extend(scheduler.take(ALL, 2 << 20));
+    }
+    rest.sort_unstable();
+    assert_eq!(rest, (3..=8).chain(13..=18).collect::<Vec<_>>());
+    assert_eq!((scheduler.small(), scheduler.bulk()), ((None, 0), (None, 0)));
+}
+
+#[test]
+fn a_little_bulk_travels_with_small_records() {
+    let mut scheduler = scheduler(&[head(1, 2, kind::HEAD, 300), head(2, 2, kind::DATA, 100_000), head(3, 2, kind::FIN, 40)]);
+    assert_eq!(scheduler.take(ALL, 64_000_000), vec![1, 2, 3]);
+}
+
+#[test]
+fn a_record_larger_than_a_packet_still_goes() {
+    let mut scheduler = scheduler(&[head(1, 2, kind::DATA, 9_000_000), head(2, 2, kind::DATA, 9_000_000), head(3, 2, kind::HEAD, 900_000)]);
+    assert_eq!(scheduler.take(Classes { small: false, bulk: true }, 1_000_000), vec![1]);
+    assert_eq!(scheduler.take(Classes { small: true, bulk: false }, 1_000), vec![3]);
+    assert_eq!(scheduler.take(ALL, 1_000), vec![2]);
+}
+
+#[test]
+fn what_is_lost_again_and_again_goes_alone() {
+    let mut scheduler = scheduler(&[head(1, 2, kind::HEAD, 10)]);
+    scheduler.ready(Timestamp::ZERO, &head(2, 2, kind::DATA, 10), limits::LOSSES_ALONE);
+    assert_eq!(scheduler.take(ALL, 1_000), vec![2]);
+    assert_eq!(scheduler.take(ALL, 1_000), vec![1]);
+}
+
+#[test]
+fn what_the_peer_holds_is_forgotten_in_every_queue() {
+    let records = [head(1, 2, kind::HEAD, 10), head(2, 2, kind::DATA, 100_000), head(3, 4, kind::DATA, 100_000)];
+    let mut scheduler = scheduler(&records);
+    for record in &records {
+        scheduler.forget(record);
+        scheduler.forget(record);
+    }
+    assert!(scheduler.is_empty());
+    assert_eq!((scheduler.small(), scheduler.bulk()), ((None, 0), (None, 0)));
+}
+
+#[test]
+fn credit_is_waited_for_small_first_and_by_exchange() {
+    let mut scheduler = Scheduler::default();
+    scheduler.wait_for_log_credit(&head(1, 2, kind::DATA, 100_000));
+    scheduler.wait_for_log_credit(&head(2, 2, kind::FIN, 40));
+    scheduler.wait_for_exchange(&head(3, 40, kind::HEAD, 40));
+    scheduler.wait_for_exchange(&head(4, 42, kind::HEAD, 40));
+    assert_eq!(scheduler.first_uncharged(), Some((false, 2)));
+    assert!(scheduler.has_uncharged(true) && scheduler.has_uncharged(false));
+    assert_eq!(scheduler.unblock(20), vec![3]);
+    assert_eq!(scheduler.waiting_for_credit(), 3);
+    scheduler.charged((false, 2));
+    assert_eq!(scheduler.first_uncharged(), Some((true, 1)));
+}

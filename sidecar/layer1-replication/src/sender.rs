@@ -1,0 +1,279 @@
+//! My log towards one peer: records from the first not released on, and the chain that an ack must match.
+//!
+//! Invariants: sequence numbers are gapless; `una` moves only by an ack whose chain equals mine (selective acks only keep a record from being
+//! sent again); a record is sent only if it is durable and charged. A log without an association is *unbound*: its chain is computed when
+//! one opens. It does not know packets or queues. Test to read first: `a_chain_mismatch_never_releases`.
+
+use crate::alarm::Alarm;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use wire::chain::chain_link;
+use wire::{Digest, RangeSet, RecordHeader, Seq, StreamId};
+
+/// Bytes of disk and memory counted for a record besides its payload.
+pub(crate) const RECORD_OVERHEAD: u64 = 128;
+
+/// A record that is not released.
+#[derive(Clone, Debug)]
+pub(crate) struct LogRecord {
+    pub(crate) head: RecordHeader,
+    pub(crate) payload_digest: Digest,
+    /// The chain after this record; zero while the log is unbound.
+    chain: Digest,
+    /// It counts against the peer's credit.
+    pub(crate) charged: bool,
+    /// Its entry, and the one that charged it, are durable.
+    pub(crate) durable: bool,
+    /// The peer reported it beyond its cumulative ack.
+    pub(crate) sacked: bool,
+    /// It may have left this endpoint.
+    pub(crate) maybe_sent: bool,
+    /// The newest packet that carries it; 0: none.
+    pub(crate) carrier: u64,
+    /// How often it was lost while later ones passed.
+    pub(crate) losses: u8,
+}
+
+/// My log.
+#[derive(Clone, Debug)]
+pub(crate) struct SendLog {
+    una: u64,
+    chain_una: Digest,
+    chain_next: Digest,
+    bound: bool,
+    records: VecDeque<LogRecord>,
+    sacked: RangeSet,
+    bytes: u64,
+    durable_below: u64,
+}
+
+impl Default for SendLog {
+    fn default() -> Self {
+        Self {
+            una: 0,
+            chain_una: [0; 32],
+            chain_next: [0; 32],
+            bound: false,
+            records: VecDeque::new(),
+            sacked: RangeSet::new(),
+            bytes: 0,
+            durable_below: 1,
+        }
+    }
+}
+
+impl SendLog {
+    /// Binds the log to an association: the chain begins at `chain_0`.
+    pub(crate) fn bind(&mut self, chain_0: Digest) {
+        self.restore_base(0, chain_0);
+        for record in &mut self.records {
+            self.chain_next = chain_link(&self.chain_next, &record.head, &record.payload_digest);
+            record.chain = self.chain_next;
+        }
+    }
+
+    /// An empty log continues behind `una`, from a checkpoint.
+    pub(crate) const fn restore_base(&mut self, una: u64, chain: Digest) {
+        self.una = una;
+        self.chain_una = chain;
+        self.chain_next = chain;
+        self.bound = true;
+        if self.durable_below <= una {
+            self.durable_below = una + 1;
+        }
+    }
+
+    /// The sequence number of the next record.
+    pub(crate) fn next(&self) -> u64 {
+        self.una + 1 + self.records.len() as u64
+    }
+
+    /// Every record below is durable.
+    pub(crate) const fn durable_next(&self) -> u64 {
+        self.durable_below
+    }
+
+    pub(crate) const fn una(&self) -> u64 {
+        self.una
+    }
+
+    pub(crate) const fn chain_una(&self) -> &Digest {
+        &self.chain_una
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Appends a record; its header already has the next sequence number.
+    pub(crate) fn append(&mut self, head: RecordHeader, payload_digest: Digest, charged: bool) {
+        debug_assert_eq!(head.seq.get(), self.next());
+        if self.bound {
+            self.chain_next = chain_link(&self.chain_next, &head, &payload_digest);
+        }
+        self.bytes += u64::from(head.stored_len) + RECORD_OVERHEAD;
+        let chain = self.chain_next;
+        let record = LogRecord {
+            head,
+            payload_digest,
+            chain,
+            charged,
+            durable: false,
+            sacked: false,
+            maybe_sent: false,
+            carrier: 0,
+            losses: 0,
+        };
+        self.records.push_back(record);
+    }
+
+    /// The entry of `seq` is durable; entries become durable in order.
+    pub(crate) fn durable(&mut self, seq: u64) {
+        self.durable_below = self.durable_below.max(seq + 1);
+    }
+
+    pub(crate) fn get(&self, seq: u64) -> Option<&LogRecord> {
+        self.records.get(self.index(seq)?)
+    }
+
+    pub(crate) fn get_mut(&mut self, seq: u64) -> Option<&mut LogRecord> {
+        let index = self.index(seq)?;
+        self.records.get_mut(index)
+    }
+
+    fn index(&self, seq: u64) -> Option<usize> {
+        usize::try_from(seq.checked_sub(self.una + 1)?).ok()
+    }
+
+    /// Whether the peer holds `seq`, as far as it said.
+    pub(crate) fn is_held(&self, seq: u64) -> bool {
+        seq <= self.una || self.get(seq).is_none_or(|record| record.sacked)
+    }
+
+    pub(crate) fn records(&self) -> impl Iterator<Item = &LogRecord> {
+        self.records.iter()
+    }
+
+    /// A cumulative ack: the records it releases. An older one proves nothing.
+    ///
+    /// # Errors
+    /// The alarm, if it contradicts my log. Nothing changed then.
+    pub(crate) fn acknowledge(&mut self, cum: u64, chain: &[u8; 16]) -> Result<Vec<LogRecord>, Alarm> {
+        if cum >= self.durable_below {
+            return Err(Alarm::LogRolledBack { claimed: Seq::new(cum), next: Seq::new(self.durable_below) });
+        }
+        if cum < self.una {
+            return Ok(Vec::new());
+        }
+        let mine = if cum == self.una { self.chain_una } else { self.get(cum).map_or([0; 32], |record| record.chain) };
+        if mine.first_chunk::<16>() != Some(chain) {
+            return Err(Alarm::ChainMismatch { cum: Seq::new(cum) });
+        }
+        Ok(self.release(cum))
+    }
+
+    /// Drops everything up to `cum`, which is proved.
+    pub(crate) fn release(&mut self, cum: u64) -> Vec<LogRecord> {
+        let count = self.index(cum).map_or(0, |index| (index + 1).min(self.records.len()));
+        let released: Vec<LogRecord> = self.records.drain(..count).collect();
+        if let Some(last) = released.last() {
+            self.una = last.head.seq.get();
+            self.chain_una = last.chain;
+            self.sacked.remove_below(self.una + 1);
+        }
+        for record in &released {
+            self.bytes = self.bytes.saturating_sub(u64::from(record.head.stored_len) + RECORD_OVERHEAD);
+        }
+        released
+    }
+
+    /// A selective ack: the records that it newly names. They are not released.
+    ///
+    /// # Errors
+    /// The alarm, if it names a record that was never written.
+    pub(crate) fn acknowledge_selectively(&mut self, ranges: &RangeSet) -> Result<Vec<u64>, Alarm> {
+        if let Some(claimed) = ranges.max().filter(|max| *max >= self.durable_below) {
+            return Err(Alarm::LogRolledBack { claimed: Seq::new(claimed), next: Seq::new(self.durable_below) });
+        }
+        let mut news = Vec::new();
+        for (low, high) in ranges.iter() {
+            // Only the parts that are new are walked: a peer repeats its list in every packet.
+            for (from, to) in self.sacked.missing(low.max(self.una + 1), high) {
+                news.extend(from..=to);
+            }
+            if high > self.una {
+                self.sacked.insert_range(low.max(self.una + 1)..=high);
+            }
+        }
+        for seq in &news {
+            if let Some(record) = self.get_mut(*seq) {
+                record.sacked = true;
+            }
+        }
+        Ok(news)
+    }
+
+    /// Cost of the records that are charged and not released.
+    pub(crate) fn charged(&self) -> u64 {
+        self.records.iter().filter(|record| record.charged).map(|record| record.head.cost()).sum()
+    }
+}
+
+/// What one stream of mine appended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SendStream {
+    /// Bytes appended.
+    pub(crate) offset: u64,
+    /// Credit of its own; 0: none.
+    pub(crate) credit: u64,
+    /// It ends where it is.
+    pub(crate) reset: bool,
+}
+
+/// My streams that are not closed, and the exchanges I opened.
+#[derive(Clone, Debug)]
+pub(crate) struct SendStreams {
+    pub(crate) open: BTreeMap<StreamId, SendStream>,
+    /// The number of the next exchange.
+    pub(crate) next_exchange: u64,
+    /// Exchanges of mine that ended.
+    pub(crate) closed: RangeSet,
+}
+
+impl Default for SendStreams {
+    fn default() -> Self {
+        Self { open: BTreeMap::new(), next_exchange: 1, closed: RangeSet::new() }
+    }
+}
+
+impl SendStreams {
+    /// A record of mine stands in the log.
+    pub(crate) fn note(&mut self, head: &RecordHeader) {
+        let (id, n) = (head.stream, head.stream.exchange());
+        if !head.occupies() && head.kind != wire::record::kind::RESET_STREAM {
+            return;
+        }
+        if id.is_request() {
+            self.next_exchange = self.next_exchange.max(n + 1);
+            if n > 0 && self.closed.contains(n) {
+                return;
+            }
+        }
+        let stream = self.open.entry(id).or_default();
+        stream.offset = stream.offset.max(head.end());
+        stream.reset |= head.kind == wire::record::kind::RESET_STREAM;
+    }
+
+    /// Whether `stream` is a request of mine that may be written.
+    pub(crate) fn is_own_request(&self, stream: StreamId) -> bool {
+        let n = stream.exchange();
+        stream.is_request() && n > 0 && n < self.next_exchange && !self.closed.contains(n)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+use super::*;
+use alloc::vec;
+
+const SEC: Duration = Duration::from_secs(1);
+const MPL: Duration = Duration::from_secs(1_000);
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(seconds * 1_000_000)
+}
+
+fn packet(now: Timestamp, seqs: &[u64]) -> SentPacket {
+    let mut packet = SentPacket { eliciting: !seqs.is_empty(), ..SentPacket::new(now) };
+    for seq in seqs {
+        packet.carry(*seq, 10);
+    }
+    packet
+}
+
+fn sent(all: &[(u64, &[u64])]) -> SentPackets {
+    let mut packets = SentPackets::default();
+    for (pn, seqs) in all {
+        packets.insert(*pn, packet(at(*pn), seqs));
+        packets.published(at(*pn), *pn);
+    }
+    packets
+}
+
+#[test]
+fn an_overtaken_packet_is_lost_by_its_own_age() {
+    let mut packets = sent(&[(1, &[1]), (2, &[2]), (3, &[]), (4, &[3])]);
+    assert_eq!(packets.next_overdue(5 * SEC), None, "nothing overtook them");
+    assert!(packets.heard_of(4));
+    assert_eq!(packets.next_overdue(5 * SEC), Some(at(6)));
+    assert_eq!(packets.overdue(at(6), 5 * SEC), vec![1]);
+    assert_eq!(packets.overdue(at(9), 5 * SEC), vec![2], "an ack-only packet cannot be lost, the newest is not overtaken");
+    assert_eq!(packets.open(), OpenSums { packets: 1, in_flight: 1, bytes: 10 });
+}
+
+#[test]
+fn in_flight_begins_at_publishing() {
+    let mut packets = SentPackets::default();
+    packets.insert(1, packet(at(1), &[1, 2, 5]));
+    assert_eq!(packets.open(), OpenSums { packets: 1, in_flight: 0, bytes: 30 });
+    assert_eq!(packets.round_trip(at(9), 1, SEC), None);
+    packets.published(at(3), 1);
+    assert_eq!(packets.open(), OpenSums { packets: 1, in_flight: 1, bytes: 30 });
+    assert_eq!(packets.round_trip(at(9), 1, SEC), Some(5 * SEC));
+    assert_eq!(packets.round_trip(at(9), 1, SEC), None, "one sample for each packet");
+    assert_eq!(packets.get(1).unwrap().runs, vec![(1, 2), (5, 5)]);
+    packets.remove(1);
+    assert_eq!(packets.open(), OpenSums::default());
+}
+
+#[test]
+fn a_file_goes_when_its_records_are_passed_or_it_was_closed_and_the_floor_waits_for_the_records() {
+    let mut packets = sent(&[(1, &[1]), (2, &[2, 3]), (3, &[]), (4, &[4])]);
+    assert_eq!(packets.retire(at(5), 0, MPL), Vec::<u64>::new());
+    assert_eq!(packets.floor(0, 5), 1);
+    assert_eq!(packets.retire(at(5), 1, MPL), vec![1]);
+    packets.heard_of(4);
+    assert_eq!(packets.newly_closed(&RangeSet::from_iter([2, 4])), vec![2, 4]);
+    packets.closed(2);
+    assert_eq!(packets.newly_closed(&RangeSet::from_iter([2, 4])), vec![4]);
+    assert_eq!(packets.retire(at(5), 1, MPL), vec![2, 3], "3 has no records and a later one was heard of");
+    assert_eq!(packets.floor(1, 5), 2, "record 2 or 3 is missing");
+    assert_eq!(packets.retire(at(5), 4, MPL), vec![4]);
+    assert_eq!((packets.floor(4, 5), packets.len()), (5, 0));
+    assert_eq!(packets.open(), OpenSums::default());
+}
+
+#[test]
+fn age_ends_everything() {
+    let mut packets = sent(&[(1, &[1]), (2, &[])]);
+    assert_eq!(packets.expired(at(1_001), MPL), vec![1]);
+    assert_eq!(packets.retire(at(1_001), 0, MPL), vec![1]);
+    assert_eq!(packets.retire(at(1_002), 0, MPL), vec![2]);
+    assert_eq!(packets.len(), 0);
+    let mut controls = sent(&[(1, &[]), (2, &[]), (3, &[])]);
+    assert_eq!(controls.retire_superseded(at(62), 1, 60 * SEC), vec![2, 1]);
+}

@@ -1,0 +1,35 @@
+use super::*;
+
+fn run(options: Options) -> World {
+    let mut world = World::new(options);
+    world.run_to_completion();
+    world.assert_quiet();
+    world
+}
+
+#[test]
+fn records_cross_a_bad_mirror_exactly_once() {
+    // HOFT_SIM_SEEDS=5000 is the long form.
+    let count = std::env::var("HOFT_SIM_SEEDS").map_or(250, |count| count.parse().unwrap());
+    let associations: u64 = (0..count).map(|seed| run(Options::draw(seed)).truth.associations).sum();
+    assert!(associations > count * 5 / 2, "lives were lost and found again: {associations}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    let (a, b) = (run(Options::draw(7)), run(Options::draw(7)));
+    assert_eq!((a.trace, a.steps, a.now), (b.trace, b.steps, b.now));
+}
+
+#[test]
+fn a_good_mirror_carries_every_record_once() {
+    for seed in 0..20 {
+        let drawn = Options::draw(seed);
+        let options = Options { loss: 0, cut: 0, duplicate: 0, crash_every: 0, outage: 0, publish_fails: 0, jitter: 1, delay: (20_000, 20_000), ..drawn };
+        let world = run(options);
+        for node in &world.nodes {
+            let status = node.peer.as_ref().unwrap().status(world.timestamp());
+            assert_eq!((status.records_resent, status.records_duplicate), (0, 0), "{:?}", world.options);
+        }
+    }
+}
