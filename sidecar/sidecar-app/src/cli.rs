@@ -1,0 +1,67 @@
+//! The command line: what each subcommand is called and what it takes.
+//!
+//! Exit status: 0 well, 1 failed (what went wrong is said on standard error), 2 the command line is wrong.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{config, keygen};
+use crate::{engine, mirror};
+
+/// HTTP over file transfer: call HTTP APIs in another network when only files cross the gap.
+///
+/// Try it: `hoft demo` runs two engines and two faulty mirrors on this machine. Set it up: `hoft config init` writes a
+/// commented configuration and keys for two sides; `hoft sidecar --config FILE` runs one of them.
+#[derive(Debug, Parser)]
+#[command(name = "hoft", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an engine: local programs call through it, and it executes the far side's calls.
+    Sidecar(engine::SidecarArgs),
+    /// Make the keys of a side: a secret file, and a public token to hand to the other side.
+    Keygen(keygen::KeygenArgs),
+    /// Write a first configuration, or check one.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Run a faulty stand-in for the file transfer service, for demos and tests.
+    Mirror(Box<mirror::MirrorArgs>),
+}
+
+/// Reads the command line and runs what it asks for.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Sidecar(args) => engine::main(&args),
+        Command::Keygen(args) => keygen::main(&args),
+        Command::Config(command) => config::main(&command),
+        Command::Mirror(args) => mirror::main(*args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The whole chain on one line each: what failed, then why.
+            eprintln!("hoft: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The command line itself.
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,227 @@
+//! What the doors ask of the driver, and what it answers.
+//!
+//! Every request that waits carries its own reply; a dropped reply means that the engine stops. Nothing here does I/O.
+
+use bytes::Bytes;
+use disk::log::Position;
+use layer2_http::operation::{OperationId, OperationView};
+use tokio::sync::oneshot;
+use wire::digest::Digest;
+use wire::record::RecordHeader;
+use wire::{EndpointId, StreamId};
+
+/// One stream of one peer's association.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane {
+    /// The remote endpoint.
+    pub peer: EndpointId,
+    /// The stream.
+    pub stream: StreamId,
+}
+
+/// A record on its way into the log.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Record kind (`wire::record::kind`).
+    pub kind: u8,
+    /// Record flags.
+    pub flags: u8,
+    /// Octets before compression; what the record occupies of its stream.
+    pub raw_len: u32,
+    /// SHA-256 of the stored payload.
+    pub pd: Digest,
+    /// The stored payload.
+    pub payload: Bytes,
+}
+
+/// A call to begin.
+#[derive(Clone, Debug)]
+pub struct BeginCall {
+    /// The operation, chosen by the caller or made here.
+    pub operation: OperationId,
+    /// True when the caller chose the id: the response is then kept to be picked up.
+    pub retain: bool,
+    /// The encoded HEAD payload.
+    pub head: Bytes,
+    /// For the list of operations.
+    pub method: String,
+    /// For the list of operations: the absolute target.
+    pub target: String,
+    /// The route, where one was named.
+    pub route: Option<String>,
+}
+
+/// What the driver did for a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// The executing endpoint.
+    pub peer: EndpointId,
+    /// The request's stream.
+    pub request: StreamId,
+    /// The response's stream.
+    pub response: StreamId,
+    /// Octets of the request stream that its head occupies.
+    pub offset: u64,
+}
+
+/// Why a call was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BeginError {
+    /// The operation id is in use.
+    #[error("this operation id is in use")]
+    Duplicate(Box<OperationView>),
+    /// The send log has no room.
+    #[error("the log has no room for another request; it empties as the peer acknowledges")]
+    LogFull,
+    /// The pair is halted by an alarm.
+    #[error("the pair is halted: {0}")]
+    Halted(String),
+    /// The engine stops.
+    #[error("the engine is stopping")]
+    Stopping,
+}
+
+/// Why a record was not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The reader at the other end does not want more of this stream.
+    #[error("the peer stopped this stream with code {code}")]
+    Stopped {
+        /// a code of `layer2_http::fin::code`.
+        code: u64,
+    },
+    /// The stream is gone: its association closed.
+    #[error("the stream is gone: the peer lost its state")]
+    Gone,
+    /// The engine stops.
+    #[error("the engine is stopping")]
+    Stopping,
+}
+
+/// A received record and where its payload lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// The record's header.
+    pub head: RecordHeader,
+    /// Digest of its stored payload.
+    pub pd: Digest,
+    /// The log entry that holds it.
+    pub position: Position,
+    /// Its credit was given back already: it is a stored result.
+    pub credited: bool,
+}
+
+/// What a reader is told.
+#[derive(Clone, Debug)]
+pub enum ReadReply {
+    /// The record at the offset asked for and those that follow it, at least one.
+    Records(Vec<Found>),
+    /// The stream was reset by its sender.
+    Reset {
+        /// a code of `layer2_http::fin::code`.
+        code: u64,
+    },
+    /// The stream is not known (any more).
+    Gone,
+}
+
+/// The stored response of an operation.
+#[derive(Clone, Debug)]
+pub enum StoredResult<T> {
+    /// It can be read, at least its head.
+    Ready(T),
+    /// No response yet.
+    Pending(OperationView),
+    /// Ended without a response that is kept.
+    Gone(OperationView),
+    /// No such operation here.
+    Unknown,
+}
+
+/// A request to the driver.
+#[derive(Debug)]
+pub enum Command {
+    /// Begin an exchange.
+    Begin {
+        /// The call.
+        call: BeginCall,
+        /// Answered when durable.
+        reply: oneshot::Sender<Result<Begun, BeginError>>,
+    },
+    /// Append a record.
+    Append {
+        /// The stream.
+        lane: Lane,
+        /// The record.
+        outgoing: Outgoing,
+        /// Answered when there was room and the log took it.
+        reply: oneshot::Sender<Result<(), AppendError>>,
+    },
+    /// Reset a stream of ours.
+    Abort {
+        /// The stream.
+        lane: Lane,
+        /// Why.
+        code: u64,
+    },
+    /// Read the record at an offset; what lies before is given up unless kept.
+    Read {
+        /// The stream.
+        lane: Lane,
+        /// Where in the stream.
+        offset: u64,
+        /// At most so many records.
+        records_max: usize,
+        /// Leave what lies before.
+        keep: bool,
+        /// Answered when the record is there.
+        reply: oneshot::Sender<ReadReply>,
+    },
+    /// The reader of a stream is gone.
+    ReaderDropped {
+        /// The stream.
+        lane: Lane,
+        /// Whether it had read to the end.
+        ended: bool,
+    },
+    /// The reader of a response waits no longer, but the response is to be kept.
+    Detach {
+        /// The response's stream.
+        lane: Lane,
+    },
+    /// Make a dispatch mark durable.
+    Dispatch {
+        /// The request's stream.
+        lane: Lane,
+        /// Which attempt begins.
+        attempt: u32,
+        /// Answered when durable.
+        reply: oneshot::Sender<()>,
+    },
+    /// Look an operation up.
+    Operation {
+        /// Which.
+        id: OperationId,
+        /// The answer.
+        reply: oneshot::Sender<Option<OperationView>>,
+    },
+    /// List operations.
+    Operations {
+        /// At most so many.
+        limit: usize,
+        /// The answer, newest first.
+        reply: oneshot::Sender<Vec<OperationView>>,
+    },
+    /// Find a stored response.
+    StoredResult {
+        /// Of which operation.
+        id: OperationId,
+        /// The answer.
+        reply: oneshot::Sender<StoredResult<Lane>>,
+    },
+    /// Describe the engine's state.
+    Status {
+        /// The answer.
+        reply: oneshot::Sender<crate::status::EngineStatus>,
+    },
+}

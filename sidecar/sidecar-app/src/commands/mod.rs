@@ -1,0 +1,4 @@
+//! The small subcommands: keys and configuration.
+
+pub mod config;
+pub mod keygen;

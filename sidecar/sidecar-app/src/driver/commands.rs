@@ -1,0 +1,108 @@
+//! What the doors ask for.
+
+use wire::record::kind;
+
+use super::Driver;
+use crate::command::{Command, Lane, Outgoing};
+
+impl Driver {
+    pub(super) fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Begin { call, reply } => self.begin(call, reply),
+            Command::Append { lane, outgoing, reply } => self.append(lane, outgoing, reply),
+            Command::Abort { lane, code } => self.abort(lane, code),
+            Command::Read { lane, offset, records_max, keep, reply } => {
+                if !keep {
+                    self.read_to(lane, offset);
+                }
+                match self.slots.get_mut(&lane.peer) {
+                    Some(slot) => slot.read(lane.stream, offset, records_max, reply),
+                    None => drop(reply.send(crate::command::ReadReply::Gone)),
+                }
+            }
+            Command::ReaderDropped { lane, ended } if lane.stream.is_request() => {
+                self.request_reader_dropped(lane, ended);
+            }
+            Command::ReaderDropped { lane, ended } => self.response_reader_dropped(lane, ended),
+            Command::Detach { lane } => self.detach(lane),
+            Command::Dispatch { lane, attempt, reply } => self.dispatch(lane, attempt, reply),
+            Command::Operation { id, reply } => drop(reply.send(self.near.get(id))),
+            Command::Operations { limit, reply } => drop(reply.send(self.near.list(None, limit))),
+            Command::StoredResult { id, reply } => drop(reply.send(self.stored_result(id))),
+            Command::Status { reply } => drop(reply.send(self.status())),
+        }
+    }
+
+    fn append(
+        &mut self,
+        lane: Lane,
+        outgoing: Outgoing,
+        reply: tokio::sync::oneshot::Sender<Result<(), crate::command::AppendError>>,
+    ) {
+        let now = self.clock.now();
+        if outgoing.kind == kind::HEAD && !lane.stream.is_request() {
+            self.response_begun(lane.peer, lane.stream);
+        }
+        let log_room = self.log_room(lane.peer);
+        let Some(slot) = self.slots.get_mut(&lane.peer) else {
+            let _ = reply.send(Err(crate::command::AppendError::Gone));
+            return;
+        };
+        if slot.append(now, lane.stream, outgoing, reply, log_room) {
+            self.stream_finished(lane);
+        }
+    }
+
+    /// Octets that the quota of my log leaves.
+    pub(super) fn log_room(&self, peer: wire::EndpointId) -> u64 {
+        let used = self.slots.get(&peer).map_or(0, |slot| slot.sent_bytes);
+        self.settings.send_log_bytes_max.saturating_sub(used)
+    }
+
+    /// The FIN of a stream of mine was appended.
+    pub(super) fn stream_finished(&mut self, lane: Lane) {
+        if lane.stream.is_request() {
+            self.request_ended(lane.peer, lane.stream);
+        } else {
+            self.response_finished(lane.peer, lane.stream);
+        }
+    }
+
+    fn abort(&mut self, lane: Lane, code: u64) {
+        let now = self.clock.now();
+        if lane.stream.is_request() {
+            let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
+            if slot.writing.contains_key(&lane.stream) {
+                slot.peer.reset_stream(now, lane.stream, code);
+                self.request_ended(lane.peer, lane.stream);
+            }
+        } else if self.slots.get(&lane.peer).is_some_and(|slot| slot.writing.contains_key(&lane.stream)) {
+            self.response_aborted(lane.peer, lane.stream, code);
+        }
+    }
+
+    /// What lies before `offset` was read and is given up, unless it is kept.
+    fn read_to(&mut self, lane: Lane, offset: u64) {
+        let now = self.clock.now();
+        if lane.stream.is_request() {
+            self.request_read_to(lane, offset);
+        } else if let Some(slot) = self.slots.get_mut(&lane.peer)
+            && !slot.spool.kept(lane.stream)
+        {
+            slot.take_below(now, lane.peer, lane.stream, offset, &mut self.journal);
+        }
+    }
+
+    /// Forgets operations, results and executions whose time is over.
+    pub(super) fn expire(&mut self) {
+        let now_ms = super::Clock::unix_ms_signed();
+        let ttl_ms = i64::try_from(self.settings.result_ttl.as_millis()).unwrap_or(i64::MAX);
+        for entry in self.near.expire(now_ms, ttl_ms) {
+            self.note_near(&entry);
+        }
+        let mpl_ms = i64::try_from(self.settings.replication.mpl.as_millis()).unwrap_or(i64::MAX);
+        for entry in self.far.expire(now_ms, mpl_ms.saturating_mul(2)) {
+            self.note_far(&entry);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Calls executed here: from the first record of a request to the last of its response.
+//!
+//! Invariants: an execution starts once per stream; its dispatch mark is durable before the egress may call; a request
+//! that may be tried again is kept until its response ended, within [`REPLAY_BYTES_MAX`]; whatever happens, the response
+//! stream gets an end, because the caller waits for it.
+
+use layer2_http::Executed;
+use layer2_http::far::{Dispatched, FarEntry, Recovery, repeatable};
+use layer2_http::fin::code;
+use layer2_http::head::RequestHead;
+use layer2_http::operation::OperationId;
+use layer2_http::policy::Retry;
+use layer2_http::problem::{Problem, ProblemKind};
+use layer2_http::target;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use wire::record::kind;
+use wire::{EndpointId, StreamId};
+
+use super::journal::WhenDurable;
+use super::slot::{FarCall, Writing};
+use super::{Clock, Driver};
+use crate::command::{Lane, Outgoing};
+use crate::{egress, exchange};
+
+/// Octets of a request that are kept so that it can be tried again after a crash.
+const REPLAY_BYTES_MAX: u64 = 1024 * 1024;
+/// Round trips longer than this make a request wait until it is whole: an upstream would close the connection otherwise.
+const CUT_THROUGH_RTT_US: u64 = 5_000_000;
+
+impl Driver {
+    pub(super) fn note_far(&mut self, entry: &FarEntry) {
+        let mut payload = Vec::new();
+        entry.encode(&mut payload);
+        self.journal.note(entry.kind(), &payload, entry.urgent());
+    }
+
+    /// A record of a request arrived: starts its execution when it is time.
+    pub(super) fn request_arrived(&mut self, peer: EndpointId, request: StreamId) {
+        let Some(slot) = self.slots.get(&peer) else { return };
+        if slot.far_calls.contains_key(&request) || slot.far_over.contains(&request) {
+            return;
+        }
+        let Some(first) = slot.spool.first(request) else { return };
+        let slow = slot.peer.status(self.clock.now()).srtt_us.is_some_and(|srtt| srtt > CUT_THROUGH_RTT_US);
+        let large = slot.spool.stream_bytes(request) >= self.settings.replication.stream_window_bytes / 2;
+        if slow && !large && !slot.spool.complete(request) {
+            return;
+        }
+        let head = self.journal.payload(&first).and_then(|payload| RequestHead::decode(&payload).ok());
+        self.execute(peer, request, head.as_ref());
+    }
+
+    /// Executes a request, or does what a restart leaves to do with it.
+    pub(super) fn execute(&mut self, peer: EndpointId, request: StreamId, head: Option<&RequestHead>) {
+        let response = request.response_of();
+        let known = self.far.by_stream(&peer, request);
+        let Some(operation) = head.and_then(|head| head.envelope.operation).or(known) else {
+            self.refuse(peer, request);
+            return;
+        };
+        let harmless = head.is_some_and(|head| self.harmless(head));
+        let recovery = self.far.recover(&peer, request, operation, harmless);
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        slot.writing.insert(response, Writing::default());
+        let replayable = harmless;
+        let cancelled = CancellationToken::new();
+        let call =
+            FarCall { operation, replayable, cancelled: cancelled.clone(), request_read: false, response_ended: false };
+        slot.far_calls.insert(request, call);
+        if let Recovery::Run { attempt } | Recovery::RunAgain { attempt } = recovery {
+            let far = exchange::far_exchange(&self.outlets.handle, peer, request, response, attempt, cancelled);
+            let _ = self.outlets.egress.send(far);
+            return;
+        }
+        // Nobody will read this request.
+        self.request_reader_dropped(Lane { peer, stream: request }, false);
+        match recovery {
+            Recovery::Run { .. } | Recovery::RunAgain { .. } => {}
+            Recovery::OutcomeUnknown => self.answer(peer, request, &Problem::outcome_unknown(operation)),
+            Recovery::Duplicate => {
+                let detail = "an operation of this id was executed already";
+                let problem =
+                    Problem::new(ProblemKind::DuplicateOperation, detail).of(operation).executed(Executed::Maybe);
+                self.answer(peer, request, &problem);
+            }
+            Recovery::ResponseIncomplete => {
+                tracing::info!(%operation, "a response was cut off by a restart");
+                self.response_aborted(peer, response, code::INCOMPLETE);
+            }
+            Recovery::Finished => self.response_finished(peer, response),
+        }
+    }
+
+    /// May this call be made again when nobody knows what became of it?
+    fn harmless(&self, head: &RequestHead) -> bool {
+        let text = format!("{}://{}{}", head.scheme, head.authority, head.path);
+        let retry = target::parse_absolute(&text)
+            .ok()
+            .and_then(|target| self.settings.inbound.decide(&target.call(&head.method)).ok().map(|rule| rule.retry))
+            .unwrap_or(Retry::Never);
+        repeatable(&head.method, head.envelope.idempotency_key.is_some(), retry)
+    }
+
+    /// Answers a request with a problem, without the egress.
+    fn answer(&mut self, peer: EndpointId, request: StreamId, problem: &Problem) {
+        let now = self.clock.now();
+        let response = request.response_of();
+        let (head, content) = egress::problem_head(problem, &self.settings.pseudonym);
+        let mut body = wire::digest::BodyDigest::new();
+        let data = Outgoing::plain(kind::DATA, content);
+        body.record(data.raw_len, &data.pd);
+        let fin = Outgoing::plain(kind::FIN, crate::record::fin_payload(body));
+        self.response_begun(peer, response);
+        if let Some(slot) = self.slots.get_mut(&peer) {
+            for outgoing in [Outgoing::plain(kind::HEAD, head), data, fin] {
+                // A stream that takes no more is over already.
+                let _ = slot.append_now(now, response, outgoing);
+            }
+        }
+        self.response_finished(peer, response);
+    }
+
+    /// Ends a request that cannot be read: it was not executed.
+    pub(super) fn refuse(&mut self, peer: EndpointId, request: StreamId) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        slot.peer.reset_stream(now, request.response_of(), code::REFUSED);
+        slot.far_over.insert(request);
+        if !slot.spool.ended(request) {
+            slot.peer.stop_sending(now, request, code::REFUSED);
+        }
+        let left = slot.spool.discard(request);
+        slot.give_up(now, left, &mut self.journal);
+        self.forget_far_if_ended(peer, request);
+    }
+
+    /// Makes a dispatch mark durable.
+    pub(super) fn dispatch(&mut self, lane: Lane, attempt: u32, reply: oneshot::Sender<()>) {
+        let Some(operation) = self.far_operation(lane.peer, lane.stream) else { return };
+        let dispatched =
+            Dispatched { peer: lane.peer, stream: lane.stream, operation, attempt, at_ms: Clock::unix_ms_signed() };
+        match self.far.dispatch(dispatched) {
+            Ok(entries) => {
+                for entry in &entries {
+                    self.note_far(entry);
+                }
+                self.journal.when_durable(WhenDurable::Dispatched(reply));
+            }
+            // The reply is dropped: the egress sends nothing, and its response ends as incomplete.
+            Err(error) => tracing::warn!(%operation, %error, "a call was not dispatched"),
+        }
+    }
+
+    fn far_operation(&self, peer: EndpointId, request: StreamId) -> Option<OperationId> {
+        self.slots.get(&peer)?.far_calls.get(&request).map(|call| call.operation)
+    }
+
+    /// The head of a response is about to be appended.
+    pub(super) fn response_begun(&mut self, peer: EndpointId, response: StreamId) {
+        let request = StreamId::request(response.exchange());
+        let Some(operation) = self.far_operation(peer, request) else { return };
+        if let Some(entry) = self.far.response_begun(operation) {
+            self.note_far(&entry);
+        }
+    }
+
+    /// The FIN of a response was appended.
+    pub(super) fn response_finished(&mut self, peer: EndpointId, response: StreamId) {
+        let request = StreamId::request(response.exchange());
+        if let Some(slot) = self.slots.get_mut(&peer) {
+            slot.end_writing(response);
+        }
+        let Some(operation) = self.far_operation(peer, request) else { return };
+        if let Some(entry) = self.far.done(operation) {
+            // Behind the FIN in the log: a mark without its FIN would let the caller wait for ever.
+            let mut payload = Vec::new();
+            entry.encode(&mut payload);
+            self.deferred.push((entry.kind(), payload));
+        }
+        if let Some(call) = self.slots.get_mut(&peer).and_then(|slot| slot.far_calls.get_mut(&request)) {
+            call.response_ended = true;
+        }
+        self.close_far_if_over(peer, request);
+    }
+
+    /// A response ends as failed.
+    pub(super) fn response_aborted(&mut self, peer: EndpointId, response: StreamId, why: u64) {
+        let now = self.clock.now();
+        let request = StreamId::request(response.exchange());
+        // A call that was never dispatched can say so.
+        let dispatched = self.far_operation(peer, request).is_some_and(|operation| self.far.seen(operation));
+        let why = if dispatched { why } else { code::REFUSED };
+        if let Some(slot) = self.slots.get_mut(&peer) {
+            slot.peer.reset_stream(now, response, why);
+        }
+        self.response_finished(peer, response);
+    }
+
+    /// The egress reads no more of a request.
+    pub(super) fn request_reader_dropped(&mut self, lane: Lane, ended: bool) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
+        let Some(call) = slot.far_calls.get_mut(&lane.stream) else { return };
+        call.request_read = true;
+        if !ended && !slot.spool.ended(lane.stream) {
+            slot.peer.stop_sending(now, lane.stream, code::NONE);
+        }
+        self.close_far_if_over(lane.peer, lane.stream);
+    }
+
+    /// Gives up what was read of a request, unless it may be needed again.
+    pub(super) fn request_read_to(&mut self, lane: Lane, offset: u64) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
+        let Some(call) = slot.far_calls.get_mut(&lane.stream) else { return };
+        if call.replayable && offset > REPLAY_BYTES_MAX {
+            call.replayable = false;
+        }
+        if !call.replayable {
+            slot.take_below(now, lane.peer, lane.stream, offset, &mut self.journal);
+        }
+    }
+
+    /// A request was reset by its caller.
+    pub(super) fn request_reset(&mut self, peer: EndpointId, request: StreamId) {
+        let Some(slot) = self.slots.get(&peer) else { return };
+        if slot.far_calls.contains_key(&request) {
+            // The egress reads the reset and ends its response.
+            self.close_far_if_over(peer, request);
+        } else if slot.far_over.contains(&request) {
+            self.forget_far_if_ended(peer, request);
+        } else {
+            self.refuse(peer, request);
+        }
+    }
+
+    /// The caller does not want a response any more.
+    pub(super) fn response_stopped(&mut self, peer: EndpointId, response: StreamId, why: u64) {
+        let request = StreamId::request(response.exchange());
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        slot.stop(response, why);
+        match slot.far_calls.get(&request) {
+            Some(call) => call.cancelled.cancel(),
+            None if slot.far_over.contains(&request) => {}
+            None => self.refuse(peer, request),
+        }
+    }
+
+    /// Closes the streams of an execution when both ends are over.
+    fn close_far_if_over(&mut self, peer: EndpointId, request: StreamId) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        let Some(call) = slot.far_calls.get(&request) else { return };
+        if !(call.request_read && call.response_ended) {
+            return;
+        }
+        slot.far_calls.remove(&request);
+        slot.far_over.insert(request);
+        let left = slot.spool.discard(request);
+        slot.give_up(now, left, &mut self.journal);
+        self.forget_far_if_ended(peer, request);
+    }
+
+    /// Forgets the streams of an execution that is over, once nothing more of its request can arrive.
+    pub(super) fn forget_far_if_ended(&mut self, peer: EndpointId, request: StreamId) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        if slot.far_over.contains(&request) && slot.spool.ended(request) {
+            slot.far_over.remove(&request);
+            slot.peer.close_stream(request);
+            slot.peer.close_stream(request.response_of());
+            slot.forget_stream(now, peer, request, &mut self.journal);
+        }
+    }
+}

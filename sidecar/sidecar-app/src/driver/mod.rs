@@ -1,0 +1,288 @@
+//! The driver: the one loop that owns the log, layer 1, layer 2 and their indexes.
+//!
+//! One turn: take the events that wait, hand each to layer 1 or 2, append everything `poll_persist` gives to the log,
+//! commit once, then let out what may leave now: acknowledgements, packets, replies. So whatever gathers during a
+//! commit shares the next one.
+//!
+//! Invariants: nothing leaves before what it promises is durable; a failed append or commit ends the loop with an error,
+//! because retrying an fsync would lie; the loop never waits for a folder or a socket. It knows no HTTP beyond the heads
+//! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
+//! what layer 1 reports, `journal.rs` the log, `recover.rs` the start. Test to read first: `tests/line`.
+
+mod checkpoint;
+mod commands;
+mod far;
+mod journal;
+mod near;
+mod peer_events;
+mod pipe_events;
+mod recover;
+mod report;
+mod slot;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use disk::log::LogError;
+use layer0_pipe::Counters;
+use layer1_replication::{Config as ReplicationConfig, Timestamp};
+use layer2_http::far::Executions;
+use layer2_http::near::Operations;
+use layer2_http::operation::OperationId;
+use layer2_http::policy::Policy;
+use tokio::sync::mpsc::UnboundedSender;
+use wire::control::EndpointName;
+use wire::{EndpointId, Incarnation};
+
+use self::journal::Journal;
+pub use self::pipe_events::chain;
+pub use self::recover::RecoverError;
+use self::slot::Slot;
+use crate::command::{Command, Lane};
+use crate::exchange::{DriverHandle, FarExchange};
+use crate::pipe::{InboxCommand, InboxEvent, OutboxEvent, OutboxJob};
+
+/// Events that one turn takes at most before it commits.
+const TURN_EVENTS_MAX: usize = 256;
+/// Octets that one turn gathers at most before it commits.
+const TURN_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How often results and operations are looked through for what is over.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(10);
+/// How often the outbox is looked through for what earlier starts left.
+const SWEEP_PERIOD: Duration = Duration::from_secs(120);
+
+/// What reaches the driver.
+#[derive(Debug)]
+pub enum Event {
+    /// From a door.
+    Command(Command),
+    /// From the inbox thread.
+    Inbox(InboxEvent),
+    /// From the outbox thread.
+    Outbox(OutboxEvent),
+    /// End the loop: what is in the log stays, what is not was never promised.
+    Stop,
+}
+
+/// What the driver is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// My endpoint.
+    pub me: EndpointId,
+    /// My side's name.
+    pub side: String,
+    /// What my endpoint id is derived from.
+    pub my_name: EndpointName,
+    /// Whom calls are addressed to.
+    pub default_peer: EndpointId,
+    /// Its name, for people.
+    pub peer_name: String,
+    /// For layer 1.
+    pub replication: ReplicationConfig,
+    /// How long a stored result is kept.
+    pub result_ttl: Duration,
+    /// Octets of stored results kept at most.
+    pub results_bytes_max: u64,
+    /// Octets of my log that may wait for acknowledgement.
+    pub send_log_bytes_max: u64,
+    /// Silence after which the peer counts as lost.
+    pub loss_timeout: Duration,
+    /// What the far side may call: says which calls may be tried again after a crash.
+    pub inbound: Policy,
+    /// What this engine calls itself in Via and Proxy-Status.
+    pub pseudonym: String,
+}
+
+/// Why the loop ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The log failed: going on would break promises.
+    #[error("the log failed; the engine stops, because what it promised may not be durable")]
+    Log(#[from] LogError),
+}
+
+/// Unix time in milliseconds.
+pub fn unix_ms() -> u64 {
+    Clock::unix_ms()
+}
+
+/// Monotonic time as layer 1 wants it, and wall time for people.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    began: Instant,
+}
+
+impl Clock {
+    fn now(self) -> Timestamp {
+        Timestamp::from_micros(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn unix_ms() -> u64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn unix_ms_signed() -> i64 {
+        i64::try_from(Self::unix_ms()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Where the driver reaches the other threads and tasks.
+pub struct Outlets {
+    /// Executions for the egress.
+    pub egress: UnboundedSender<FarExchange>,
+    /// Jobs for the outbox thread; at most one packet at a time.
+    pub outbox: Sender<OutboxJob>,
+    /// Commands for the inbox thread.
+    pub inbox: Sender<InboxCommand>,
+    /// What readers and writers of exchanges talk to.
+    pub handle: DriverHandle,
+}
+
+/// The driver. Make one with [`Driver::recover`], then [`Driver::run`] it on a thread of its own.
+pub struct Driver {
+    settings: Settings,
+    clock: Clock,
+    incarnation: Incarnation,
+    nonce_secret: [u8; 32],
+    life_known: bool,
+    journal: Journal,
+    slots: BTreeMap<EndpointId, Slot>,
+    near: Operations,
+    far: Executions,
+    outlets: Outlets,
+    /// A packet is being built: the next ones wait, and records gather meanwhile.
+    publishing: bool,
+    counters: Counters,
+    inbox_alarm: Option<String>,
+    outbox_failure: Option<String>,
+    /// Where stored results lie.
+    results: BTreeMap<OperationId, Lane>,
+    results_bytes: u64,
+    /// Entries that must lie behind what layer 1 is about to append.
+    deferred: Vec<(u8, Vec<u8>)>,
+    expiry_due: Instant,
+    sweep_due: Instant,
+    next_slot: usize,
+    started_ms: u64,
+}
+
+impl Driver {
+    /// Runs until told to stop.
+    ///
+    /// # Errors
+    /// When the log fails. The caller ends the process then.
+    pub fn run(mut self, events: &Receiver<Event>) -> Result<(), DriverError> {
+        self.settle()?;
+        loop {
+            let first = match events.recv_timeout(self.wait()) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            if let Some(first) = first {
+                let mut next = Some(first);
+                let mut taken = 0;
+                while let Some(event) = next {
+                    if matches!(event, Event::Stop) {
+                        self.settle()?;
+                        return Ok(());
+                    }
+                    self.handle(event);
+                    taken += 1;
+                    let full = taken >= TURN_EVENTS_MAX || self.journal.gathered_bytes() >= TURN_BYTES_MAX;
+                    next = if full { None } else { events.try_recv().ok() };
+                }
+            }
+            self.handle_timeouts();
+            self.settle()?;
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Command(command) => self.handle_command(command),
+            Event::Inbox(event) => self.handle_inbox(event),
+            Event::Outbox(event) => self.handle_outbox(event),
+            Event::Stop => {}
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let now = self.clock.now();
+        let timers = self.slots.values().filter_map(|slot| slot.peer.poll_timeout());
+        let next = timers.min().map_or(EXPIRY_PERIOD, |due| due.since(now));
+        next.min(EXPIRY_PERIOD)
+    }
+
+    fn handle_timeouts(&mut self) {
+        let now = self.clock.now();
+        for slot in self.slots.values_mut() {
+            if slot.peer.poll_timeout().is_some_and(|due| due <= now) {
+                slot.peer.handle_timeout(now);
+            }
+        }
+        if Instant::now() >= self.expiry_due {
+            self.expiry_due = Instant::now() + EXPIRY_PERIOD;
+            self.expire();
+        }
+        if Instant::now() >= self.sweep_due {
+            self.sweep_due = Instant::now() + SWEEP_PERIOD;
+            self.sweep();
+        }
+    }
+
+    /// Drains every output: persist, commit, events, packets, until nothing is left to do.
+    fn settle(&mut self) -> Result<(), DriverError> {
+        loop {
+            self.persist_all()?;
+            if !self.take_peer_events()? {
+                break;
+            }
+        }
+        self.transmit();
+        if self.journal.needs_checkpoint() {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Appends what layer 1 wants durable and commits if anything waits for that.
+    fn persist_all(&mut self) -> Result<(), DriverError> {
+        for (peer, slot) in &mut self.slots {
+            slot.append_persists(*peer, &mut self.journal)?;
+        }
+        for (kind, payload) in self.deferred.drain(..) {
+            self.journal.note(kind, &payload, false);
+        }
+        if self.journal.commit_if_urgent()? {
+            let now = self.clock.now();
+            for slot in self.slots.values_mut() {
+                slot.confirm_persisted(now);
+            }
+            self.journal.answer_durable();
+        }
+        Ok(())
+    }
+
+    /// Gives the outbox the next packet, taking turns between peers.
+    fn transmit(&mut self) {
+        if self.publishing || self.slots.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        let turn = self.next_slot % self.slots.len();
+        let order: Vec<EndpointId> =
+            self.slots.keys().skip(turn).chain(self.slots.keys().take(turn)).copied().collect();
+        for peer in order {
+            let Some(slot) = self.slots.get_mut(&peer) else { continue };
+            let Some(transmit) = slot.peer.poll_transmit(now) else { continue };
+            let job = slot.publish_job(&self.settings.me, peer, self.incarnation, transmit);
+            self.publishing = self.outlets.outbox.send(OutboxJob::Publish(Box::new(job))).is_ok();
+            self.next_slot = self.next_slot.wrapping_add(1);
+            return;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What layer 1 reports of a peer, and what follows from it.
+
+use layer1_replication::{Alarm, PeerEvent};
+use layer2_http::operation::{Executed, State};
+use layer2_http::problem::ProblemKind;
+use wire::{EndpointId, Incarnation, Seq, StreamId};
+
+use super::slot::Ending;
+use super::{Clock, Driver, DriverError};
+use crate::command::Lane;
+use crate::pipe::{InboxCommand, OutboxJob};
+
+impl Driver {
+    /// Takes every event of every peer; true if there was one.
+    pub(super) fn take_peer_events(&mut self) -> Result<bool, DriverError> {
+        let mut any = false;
+        let peers: Vec<EndpointId> = self.slots.keys().copied().collect();
+        for peer in peers {
+            while let Some(event) = self.slots.get_mut(&peer).and_then(|slot| slot.peer.poll_event()) {
+                any = true;
+                self.handle_peer_event(peer, event);
+            }
+        }
+        Ok(any)
+    }
+
+    fn handle_peer_event(&mut self, peer: EndpointId, event: PeerEvent) {
+        let now = self.clock.now();
+        match event {
+            PeerEvent::Confirmed { peer_incarnation } => {
+                tracing::info!(%peer, incarnation = %hex(&peer_incarnation), "association opened");
+                let _ = self.outlets.inbox.send(InboxCommand::Confirmed);
+            }
+            PeerEvent::AssociationClosed { sent_seqs, .. } => self.association_closed(peer, &sent_seqs),
+            PeerEvent::Received(head) => self.record_received(peer, head.seq),
+            PeerEvent::StreamReset { stream, code, .. } => self.stream_reset(peer, stream, code),
+            PeerEvent::StopSending { stream, code } => {
+                if stream.is_request() {
+                    if let Some(slot) = self.slots.get_mut(&peer) {
+                        slot.stop(stream, code);
+                    }
+                } else {
+                    self.response_stopped(peer, stream, code);
+                }
+            }
+            PeerEvent::Released { up_to } => self.released(peer, up_to),
+            PeerEvent::AckSeen { .. } => {}
+            PeerEvent::PacketDurable { sender_incarnation, pn } => self.file_done(peer, sender_incarnation, pn),
+            PeerEvent::PeerFloor { sender_incarnation, floor } => {
+                let floor = InboxCommand::Floor { sender: peer, incarnation: sender_incarnation, floor };
+                let _ = self.outlets.inbox.send(floor);
+            }
+            PeerEvent::PacketRetired { pn } => {
+                let remove = OutboxJob::Remove { recipient: peer, incarnation: self.incarnation, pn };
+                let _ = self.outlets.outbox.send(remove);
+            }
+            PeerEvent::Writable => {
+                let room = self.log_room(peer);
+                let Some(slot) = self.slots.get_mut(&peer) else { return };
+                for stream in slot.unpark(now, room) {
+                    self.stream_finished(Lane { peer, stream });
+                }
+            }
+            PeerEvent::Alarm(alarm) => self.alarm(peer, alarm),
+        }
+    }
+
+    fn record_received(&mut self, peer: EndpointId, seq: Seq) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        let Some(found) = slot.arrived(seq) else { return };
+        let stream = found.head.stream;
+        let known = stream.is_request() || slot.spool.knows(stream);
+        if !known || stream.exchange() == 0 {
+            // An answer to nothing that is known here, or a message this program has no use for.
+            slot.give_up(now, vec![found], &mut self.journal);
+            return;
+        }
+        if let Some(unwanted) = slot.spool.add(found) {
+            slot.give_up(now, vec![unwanted], &mut self.journal);
+        }
+        slot.wake_reader(stream);
+        if stream.is_request() {
+            self.request_arrived(peer, stream);
+            self.forget_far_if_ended(peer, stream);
+        } else {
+            let request = StreamId::request(stream.exchange());
+            self.response_arrived(peer, request, &found);
+            if let Some(slot) = self.slots.get_mut(&peer) {
+                // A response may only become complete by what just arrived.
+                slot.wake_reader(stream);
+            }
+            self.close_near_if_over(peer, request);
+        }
+    }
+
+    fn stream_reset(&mut self, peer: EndpointId, stream: StreamId, code: u64) {
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        if stream.is_request() {
+            slot.spool.open(stream);
+        }
+        if !slot.spool.reset(stream, code) {
+            return;
+        }
+        slot.wake_reader(stream);
+        if stream.is_request() {
+            self.request_reset(peer, stream);
+        } else {
+            self.response_reset(peer, StreamId::request(stream.exchange()), code);
+        }
+    }
+
+    fn released(&mut self, peer: EndpointId, up_to: Seq) {
+        let room_before = self.log_room(peer);
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        slot.release(up_to, &mut self.journal);
+        let kept = slot.fins.split_off(&up_to.next());
+        for ending in std::mem::replace(&mut slot.fins, kept).into_values() {
+            match ending {
+                Ending::Request(operation) => {
+                    if let Some(entry) = self.near.on_state(operation, State::Acked, Clock::unix_ms_signed()) {
+                        self.note_near(&entry);
+                    }
+                }
+                Ending::Response(operation) => {
+                    if let Some(entry) = self.far.acked(operation) {
+                        self.note_far(&entry);
+                    }
+                }
+            }
+        }
+        if room_before < crate::record::DATA_LEN_MAX as u64 {
+            self.handle_peer_event(peer, PeerEvent::Writable);
+        }
+    }
+
+    fn alarm(&mut self, peer: EndpointId, alarm: Alarm) {
+        tracing::warn!(%peer, alarm = alarm.name(), remedy = alarm.remedy(), "{alarm}");
+        if alarm.halts()
+            && let Some(slot) = self.slots.get_mut(&peer)
+        {
+            slot.alarm = Some(format!("{alarm}; {}", alarm.remedy()));
+        }
+    }
+
+    /// The peer lost its state: everything in flight with it ends, and says what is known of it.
+    fn association_closed(&mut self, peer: EndpointId, sent: &[Seq]) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        tracing::warn!(%peer, "the association closed: the peer lost its state; calls in flight end");
+        let sent_streams: std::collections::BTreeSet<StreamId> =
+            sent.iter().filter_map(|seq| slot.sent.get(seq)).map(|place| place.stream).collect();
+        let unsent_heads: std::collections::BTreeSet<StreamId> = slot
+            .sent
+            .values()
+            .filter(|place| place.kind == wire::record::kind::HEAD && !sent_streams.contains(&place.stream))
+            .map(|place| place.stream)
+            .collect();
+        let calls: Vec<_> = slot.near_calls.iter().map(|(stream, call)| (*stream, call.operation)).collect();
+        slot.end_everything(now, peer, &mut self.journal);
+        for (stream, operation) in calls {
+            let (state, kind, executed) = if unsent_heads.contains(&stream) {
+                (State::Failed, ProblemKind::PeerSilent, Executed::No)
+            } else {
+                (State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe)
+            };
+            self.end_operation(operation, state, kind, executed, "the far side lost its state");
+            self.results.remove(&operation);
+        }
+        let entry = self.far.peer_closed(peer);
+        self.note_far(&entry);
+    }
+}
+
+fn hex(incarnation: &Incarnation) -> String {
+    incarnation.random_hex()
+}

@@ -1,0 +1,29 @@
+//! What the driver tells of itself: the snapshot behind `/statusz` and `/metrics`.
+
+use super::{Clock, Driver};
+use crate::status::{EngineStatus, PeerView, count_states};
+
+impl Driver {
+    pub(super) fn status(&self) -> EngineStatus {
+        let now = self.clock.now();
+        let mut status = EngineStatus::new(self.settings.me, self.started_ms, Clock::unix_ms());
+        status.side = Some(self.settings.side.clone());
+        status.log_bytes = self.journal.bytes_on_disk();
+        status.results_bytes = self.results_bytes;
+        status.publishing = self.publishing;
+        status.outbox_failure = self.outbox_failure.clone();
+        status.inbox_alarm = self.inbox_alarm.clone();
+        status.inbox = (&self.counters).into();
+        status.operations = count_states(self.near.list(None, usize::MAX).into_iter().map(|view| view.state));
+        status.executions = self.slots.values().map(|slot| slot.far_calls.len() as u64).sum();
+        status.peers = self
+            .slots
+            .iter()
+            .map(|(peer, slot)| {
+                let name = (*peer == self.settings.default_peer).then(|| self.settings.peer_name.clone());
+                PeerView::new(*peer, name, &slot.peer.status(now), self.settings.loss_timeout)
+            })
+            .collect();
+        status
+    }
+}

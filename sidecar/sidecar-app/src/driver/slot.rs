@@ -1,0 +1,404 @@
+//! One remote endpoint as the driver sees it: its protocol state, its indexes, and who waits for what.
+//!
+//! Invariants: every place in `sent` and every record in `spool` pins its log segment once; a stream in `writing` may be
+//! appended to, one that is not there is over. Layer 1 says what happens; this only keeps what it does not: places.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use disk::log::LogError;
+use layer0_pipe::{FileId, PacketPlan, PlannedRecord};
+use layer1_replication::{Entry, Peer, PersistToken, ReceivedMeta, Timestamp, Transmit};
+use layer2_http::operation::OperationId;
+use layer2_http::problem::Problem;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use wire::record::kind;
+use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
+
+use super::Clock;
+use super::journal::Journal;
+use crate::command::{AppendError, Found, Outgoing, ReadReply};
+use crate::entry::{EngineEntry, SentPlace};
+use crate::pipe::PublishJob;
+use crate::spool::{Lookup, Spool};
+
+/// One remote endpoint.
+pub(super) struct Slot {
+    pub(super) peer: Peer,
+    /// Where the payloads of my unreleased records lie.
+    pub(super) sent: BTreeMap<Seq, SentPlace>,
+    /// Octets of those payloads.
+    pub(super) sent_bytes: u64,
+    pub(super) spool: Spool,
+    /// Received records that are in the log but not reported durable yet.
+    arriving: BTreeMap<Seq, Found>,
+    /// Files whose packets are not durable yet.
+    pub(super) files: BTreeMap<(Incarnation, PacketNumber), FileId>,
+    /// Streams of mine that have not ended.
+    pub(super) writing: BTreeMap<StreamId, Writing>,
+    /// Whoever waits for a record; a stored result may have several readers.
+    readers: BTreeMap<StreamId, Vec<Reader>>,
+    /// Calls begun here, by their request stream.
+    pub(super) near_calls: BTreeMap<StreamId, NearCall>,
+    /// Calls executed here, by their request stream.
+    pub(super) far_calls: BTreeMap<StreamId, FarCall>,
+    /// Executions that are over while their request may still arrive.
+    pub(super) far_over: BTreeSet<StreamId>,
+    /// The operations whose request or response ends with a record of mine.
+    pub(super) fins: BTreeMap<Seq, Ending>,
+    last_token: Option<PersistToken>,
+    /// The last alarm, in words for a person.
+    pub(super) alarm: Option<String>,
+}
+
+/// A stream of mine that is being written.
+#[derive(Default)]
+pub(super) struct Writing {
+    /// The peer does not want more.
+    pub(super) stopped: Option<u64>,
+    parked: VecDeque<(Outgoing, oneshot::Sender<Result<(), AppendError>>)>,
+}
+
+struct Reader {
+    offset: u64,
+    records_max: usize,
+    reply: oneshot::Sender<ReadReply>,
+}
+
+/// What a FIN of mine ends.
+#[derive(Clone, Copy)]
+pub(super) enum Ending {
+    /// The request of a call begun here.
+    Request(OperationId),
+    /// The response of a call executed here.
+    Response(OperationId),
+}
+
+/// A call begun here.
+pub(super) struct NearCall {
+    pub(super) operation: OperationId,
+    pub(super) response: StreamId,
+    /// The response is kept to be picked up.
+    pub(super) retain: bool,
+    /// The request has its FIN or its reset.
+    pub(super) request_ended: bool,
+    /// Nobody waits for more of the response: it was read, is kept whole, or is not wanted.
+    pub(super) response_over: bool,
+    /// The far side answered with a problem of its own.
+    pub(super) problem: Option<Problem>,
+}
+
+/// A call of the peer that is being executed.
+pub(super) struct FarCall {
+    pub(super) operation: OperationId,
+    /// The request may be executed again after a crash: it is kept until the response ended.
+    pub(super) replayable: bool,
+    pub(super) cancelled: CancellationToken,
+    /// The egress gave its reader back.
+    pub(super) request_read: bool,
+    /// The response has its FIN or its reset.
+    pub(super) response_ended: bool,
+}
+
+impl Slot {
+    pub(super) fn new(peer: Peer) -> Self {
+        Self {
+            peer,
+            sent: BTreeMap::new(),
+            sent_bytes: 0,
+            spool: Spool::default(),
+            arriving: BTreeMap::new(),
+            files: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            readers: BTreeMap::new(),
+            near_calls: BTreeMap::new(),
+            far_calls: BTreeMap::new(),
+            far_over: BTreeSet::new(),
+            fins: BTreeMap::new(),
+            last_token: None,
+            alarm: None,
+        }
+    }
+
+    /// Appends what layer 1 wants durable.
+    pub(super) fn append_persists(&mut self, id: EndpointId, journal: &mut Journal) -> Result<(), LogError> {
+        let mut body = Vec::new();
+        while let Some(persist) = self.peer.poll_persist() {
+            body.clear();
+            body.extend_from_slice(id.as_bytes());
+            persist.entry.encode(&mut body);
+            let position = journal.append(persist.entry.kind(), &[&body, &persist.payload], persist.urgent)?;
+            match &persist.entry {
+                Entry::Sent { head, .. } => {
+                    journal.pin(position);
+                    self.place_sent(SentPlace {
+                        seq: head.seq,
+                        stream: head.stream,
+                        kind: head.kind,
+                        stored_len: head.stored_len,
+                        position,
+                    });
+                }
+                Entry::Received(ReceivedMeta { head, link_digest, .. }) if head.kind >= 32 => {
+                    journal.pin(position);
+                    self.arriving.insert(head.seq, Found { head: *head, pd: *link_digest, position, credited: false });
+                }
+                _ => {}
+            }
+            self.last_token = Some(persist.token);
+        }
+        Ok(())
+    }
+
+    pub(super) fn place_sent(&mut self, place: SentPlace) {
+        self.sent_bytes += u64::from(place.stored_len);
+        self.sent.insert(place.seq, place);
+    }
+
+    /// Tells layer 1 that everything appended so far is durable.
+    pub(super) fn confirm_persisted(&mut self, now: Timestamp) {
+        if let Some(token) = self.last_token.take() {
+            self.peer.handle_persisted(now, token);
+        }
+    }
+
+    /// Forgets the places of released records; they are not pinned yet.
+    pub(super) fn drop_released(&mut self, una: Seq) {
+        self.sent = self.sent.split_off(&una.next());
+        self.sent_bytes = self.sent.values().map(|place| u64::from(place.stored_len)).sum();
+    }
+
+    /// Received records that layer 1 has not reported yet.
+    pub(super) fn arriving(&self) -> impl Iterator<Item = &Found> {
+        self.arriving.values()
+    }
+
+    /// The place of a record that layer 1 reports as durable.
+    pub(super) fn arrived(&mut self, seq: Seq) -> Option<Found> {
+        self.arriving.remove(&seq)
+    }
+
+    /// Appends a record, or parks it until there is room. True when it was appended and ends its stream.
+    pub(super) fn append(
+        &mut self,
+        now: Timestamp,
+        stream: StreamId,
+        outgoing: Outgoing,
+        reply: oneshot::Sender<Result<(), AppendError>>,
+        log_room: u64,
+    ) -> bool {
+        let room = self.peer.append_room(stream).min(log_room);
+        let Some(writing) = self.writing.get_mut(&stream) else {
+            let _ = reply.send(Err(AppendError::Gone));
+            return false;
+        };
+        if let Some(code) = writing.stopped {
+            let _ = reply.send(Err(AppendError::Stopped { code }));
+        } else if !writing.parked.is_empty() || room < u64::from(outgoing.raw_len) {
+            writing.parked.push_back((outgoing, reply));
+        } else {
+            let finishes = outgoing.kind == kind::FIN;
+            let _ = reply.send(self.append_now(now, stream, outgoing).map(|_| ()));
+            return finishes;
+        }
+        false
+    }
+
+    /// Appends without asking for room: heads and ends are small and must not wait behind content.
+    pub(super) fn append_now(&mut self, now: Timestamp, stream: StreamId, out: Outgoing) -> Result<Seq, AppendError> {
+        let ends = out.kind == kind::FIN;
+        let seq = self
+            .peer
+            .append(now, stream, out.kind, out.flags, out.raw_len, out.pd, out.payload)
+            .map_err(|_| AppendError::Gone)?;
+        if ends && stream.is_request() {
+            self.fins.extend(self.near_calls.get(&stream).map(|call| (seq, Ending::Request(call.operation))));
+        } else if ends {
+            let request = StreamId::request(stream.exchange());
+            self.fins.extend(self.far_calls.get(&request).map(|call| (seq, Ending::Response(call.operation))));
+        }
+        Ok(seq)
+    }
+
+    /// Appends what was parked as far as there is room; returns the streams that got their FIN by it.
+    pub(super) fn unpark(&mut self, now: Timestamp, mut log_room: u64) -> Vec<StreamId> {
+        let mut finished = Vec::new();
+        let waiting: Vec<StreamId> =
+            self.writing.iter().filter(|(_, writing)| !writing.parked.is_empty()).map(|(stream, _)| *stream).collect();
+        for stream in waiting {
+            loop {
+                let room = self.peer.append_room(stream).min(log_room);
+                let Some(writing) = self.writing.get_mut(&stream) else { break };
+                let Some((outgoing, _)) = writing.parked.front() else { break };
+                if room < u64::from(outgoing.raw_len) {
+                    break;
+                }
+                let Some((outgoing, reply)) = writing.parked.pop_front() else { break };
+                log_room = log_room.saturating_sub(u64::from(outgoing.raw_len));
+                if outgoing.kind == kind::FIN {
+                    finished.push(stream);
+                }
+                let _ = reply.send(self.append_now(now, stream, outgoing).map(|_| ()));
+            }
+        }
+        finished
+    }
+
+    /// The peer does not want more of a stream of mine.
+    pub(super) fn stop(&mut self, stream: StreamId, code: u64) {
+        if let Some(writing) = self.writing.get_mut(&stream) {
+            writing.stopped = Some(code);
+            for (_, reply) in writing.parked.drain(..) {
+                let _ = reply.send(Err(AppendError::Stopped { code }));
+            }
+        }
+    }
+
+    /// Forgets a stream of mine that ended; whoever still waits to write is told that it is gone.
+    pub(super) fn end_writing(&mut self, stream: StreamId) -> bool {
+        let Some(writing) = self.writing.remove(&stream) else { return false };
+        for (_, reply) in writing.parked {
+            let _ = reply.send(Err(AppendError::Gone));
+        }
+        true
+    }
+
+    /// Answers a reader, or lets it wait.
+    pub(super) fn read(
+        &mut self,
+        stream: StreamId,
+        offset: u64,
+        records_max: usize,
+        reply: oneshot::Sender<ReadReply>,
+    ) {
+        self.readers.entry(stream).or_default().push(Reader { offset, records_max, reply });
+        self.wake_reader(stream);
+    }
+
+    /// Answers the readers of a stream for whom there is something.
+    pub(super) fn wake_reader(&mut self, stream: StreamId) {
+        let Some(readers) = self.readers.remove(&stream) else { return };
+        let mut waiting = Vec::new();
+        for reader in readers {
+            let answer = match self.spool.lookup(stream, reader.offset, reader.records_max) {
+                Lookup::Wait if reader.reply.is_closed() => continue,
+                Lookup::Wait => {
+                    waiting.push(reader);
+                    continue;
+                }
+                Lookup::Records(records) => ReadReply::Records(records),
+                Lookup::Reset(code) => ReadReply::Reset { code },
+                Lookup::Gone => ReadReply::Gone,
+            };
+            let _ = reader.reply.send(answer);
+        }
+        if !waiting.is_empty() {
+            self.readers.insert(stream, waiting);
+        }
+    }
+
+    /// Gives received records up: their log places and their credit.
+    pub(super) fn give_up(&mut self, now: Timestamp, records: Vec<Found>, journal: &mut Journal) {
+        for found in records {
+            journal.unpin(found.position);
+            if !found.credited {
+                self.peer.consume(now, found.head.stream, &found.head);
+            }
+        }
+    }
+
+    /// Gives up a received stream's records below an offset.
+    pub(super) fn take_below(
+        &mut self,
+        now: Timestamp,
+        id: EndpointId,
+        stream: StreamId,
+        below: u64,
+        journal: &mut Journal,
+    ) {
+        let taken = self.spool.take_below(stream, below);
+        if taken.is_empty() {
+            return;
+        }
+        self.give_up(now, taken, journal);
+        let entry = EngineEntry::Taken { peer: id, stream, below };
+        journal.note(entry.kind(), &entry.encode(), false);
+    }
+
+    /// Ends every exchange with this peer: its association is gone.
+    pub(super) fn end_everything(&mut self, now: Timestamp, id: EndpointId, journal: &mut Journal) {
+        for stream in self.writing.keys().copied().collect::<Vec<_>>() {
+            self.end_writing(stream);
+        }
+        for call in std::mem::take(&mut self.far_calls).into_values() {
+            call.cancelled.cancel();
+        }
+        self.near_calls.clear();
+        self.far_over.clear();
+        self.fins.clear();
+        for stream in self.spool.streams().collect::<Vec<_>>() {
+            self.forget_stream(now, id, stream, journal);
+        }
+        for place in std::mem::take(&mut self.sent).into_values() {
+            journal.unpin(place.position);
+        }
+        for found in std::mem::take(&mut self.arriving).into_values() {
+            journal.unpin(found.position);
+        }
+        self.sent_bytes = 0;
+    }
+
+    /// Forgets a received stream.
+    pub(super) fn forget_stream(&mut self, now: Timestamp, id: EndpointId, stream: StreamId, journal: &mut Journal) {
+        if !self.spool.knows(stream) {
+            return;
+        }
+        let left = self.spool.forget(stream);
+        self.give_up(now, left, journal);
+        let entry = EngineEntry::Forgotten { peer: id, stream };
+        journal.note(entry.kind(), &entry.encode(), false);
+        self.wake_reader(stream);
+    }
+
+    /// My records up to this one are released: their places are not needed any more.
+    pub(super) fn release(&mut self, up_to: Seq, journal: &mut Journal) {
+        let kept = self.sent.split_off(&up_to.next());
+        for place in std::mem::replace(&mut self.sent, kept).into_values() {
+            journal.unpin(place.position);
+            self.sent_bytes = self.sent_bytes.saturating_sub(u64::from(place.stored_len));
+        }
+    }
+
+    /// A packet to build from what layer 1 wants sent.
+    pub(super) fn publish_job(
+        &self,
+        me: &EndpointId,
+        recipient: EndpointId,
+        incarnation: Incarnation,
+        transmit: Transmit,
+    ) -> PublishJob {
+        let places = transmit
+            .records
+            .iter()
+            .filter_map(|(head, _)| Some((head.seq.get(), self.sent.get(&head.seq)?.position)))
+            .collect();
+        let records = transmit.records.into_iter().map(|(head, pd)| PlannedRecord { head, pd }).collect();
+        let plan = PacketPlan {
+            sender: *me,
+            recipient,
+            sender_incarnation: incarnation,
+            recipient_incarnation: transmit.recipient_incarnation,
+            pn: transmit.pn,
+            sent_at_ms: i64::try_from(Clock::unix_ms()).unwrap_or(i64::MAX),
+            control: transmit.control,
+            records,
+        };
+        PublishJob { plan, places }
+    }
+}
+
+impl NearCall {
+    pub(super) fn new(operation: OperationId, response: StreamId, retain: bool) -> Self {
+        Self { operation, response, retain, request_ended: false, response_over: false, problem: None }
+    }
+}

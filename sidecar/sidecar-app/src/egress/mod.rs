@@ -1,0 +1,88 @@
+//! The far side's real HTTP calls: an execution from its request's records to its response's records.
+//!
+//! Order of one execution, and the first thing wrong with it is the answer: head, method, target, allow rule (here with
+//! authority, whatever the near side decided), framing, loop, size, literal address, first record of the content, dispatch
+//! mark, call, response.
+//!
+//! Invariants: no upstream byte before the dispatch mark is durable; every address is checked before it is connected to and
+//! the connection goes to the checked one; redirects are not followed, no proxy variable is read, no content is decoded; a
+//! response that is cut never looks complete; a problem says whether the call was made, and `no` only if it surely was not.
+//! It keeps no journal: the driver does. Test to read first: `tests::a_call_is_answered_with_what_the_upstream_said`.
+
+mod admission;
+mod answer;
+mod call;
+mod connection;
+mod connector;
+mod counts;
+mod execution;
+mod fault;
+mod request_body;
+mod resolver;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use layer2_http::bhttp::SectionLimit;
+use layer2_http::policy::Policy;
+use sidecar_config::Config;
+use tokio::sync::mpsc::UnboundedReceiver;
+use wire::EndpointId;
+
+pub use answer::{problem_head, respond_problem};
+pub use counts::Counts;
+
+use crate::exchange::FarExchange;
+use counts::Counters;
+use upstream::Upstream;
+
+/// What executing calls needs: the rules, one client for each of them, and this engine's name.
+pub struct Egress {
+    policy: Policy,
+    upstreams: BTreeMap<String, Upstream>,
+    pseudonym: String,
+    me: EndpointId,
+    section: SectionLimit,
+    compress: bool,
+    counters: Counters,
+}
+
+impl Egress {
+    /// Makes a client for every inbound rule; `policy` holds the same rules, `pseudonym` is this engine's name in Via.
+    ///
+    /// # Errors
+    /// When a rule's file of authorities cannot be read or holds none.
+    pub fn new(config: &Config, policy: Policy, pseudonym: String, me: EndpointId) -> Result<Self> {
+        let header_bytes = usize::try_from(config.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
+        let section = SectionLimit::new(header_bytes);
+        let mut system_roots = tls::SystemRoots::default();
+        let mut upstreams = BTreeMap::new();
+        for rule in &config.inbound.allow {
+            let upstream = Upstream::new(rule, section, &mut system_roots)
+                .with_context(|| format!("inbound.allow: rule `{}`", rule.name))?;
+            upstreams.insert(rule.name.to_string(), upstream);
+        }
+        let compress = config.modes.send == sidecar_config::Mode::Sealed;
+        Ok(Self { policy, upstreams, pseudonym, me, section, compress, counters: Counters::default() })
+    }
+
+    /// How executions ended since the start.
+    pub fn counts(&self) -> Counts {
+        self.counters.read()
+    }
+}
+
+/// Executes what the driver hands over, each in a task of its own, until the driver is gone.
+///
+/// The driver bounds how many there are. When this future is dropped the tasks go on: they end when the driver does, which
+/// keeps a stopping engine from resetting responses that its next start can still give.
+pub async fn serve(egress: Arc<Egress>, mut executions: UnboundedReceiver<FarExchange>) {
+    while let Some(exchange) = executions.recv().await {
+        tokio::spawn(execution::run(Arc::clone(&egress), exchange));
+    }
+}

@@ -1,0 +1,320 @@
+//! The engine's own log entries, and how the entries of layers 1 and 2 lie in the log.
+//!
+//! | kind | name | payload |
+//! |---|---|---|
+//! | 16–63 | layer 1 | peer 16 ‖ the entry as layer 1 encodes it ‖ for `Sent` and `Received`: the record's stored payload |
+//! | 64–127 | layer 2 | as layer 2 encodes it |
+//! | 128 | LIFE | my incarnation 16 ‖ nonce secret 32 |
+//! | 129 | SENT_AT | peer 16 ‖ seq 8 ‖ stream 8 ‖ record kind 1 ‖ stored_len 4 ‖ position 12: a record of mine in an older segment |
+//! | 130 | SPOOLED | peer 16 ‖ record header 36 ‖ payload digest 32 ‖ position 12: a received record in an older segment |
+//! | 131 | TAKEN | peer 16 ‖ stream 8 ‖ offset 8: received records of the stream below the offset are given up |
+//! | 132 | FORGOTTEN | peer 16 ‖ stream 8: the received stream is forgotten |
+//! | 133 | MARK | peer 16 ‖ stream 8 ‖ bits 1 (0 reset, 1 discard, 2 fin) ‖ reset code 8 ‖ fin offset 8 ‖ given up below 8 |
+//! | 134 | REQUEST_ENDED | peer 16 ‖ stream 8: my request stream got its FIN or was reset |
+//!
+//! Integers are little-endian; a record header is seq, stream, offset (8 each), raw_len, stored_len (4 each), kind,
+//! flags, two zero octets. `SENT_AT`, `SPOOLED` and `MARK` stand only in checkpoints. Payloads longer than known are
+//! read up to what is known; shorter ones are damage. Test to read first: `every_entry_reads_back`.
+
+use bytes::Bytes;
+use disk::log::Position;
+use wire::record::RecordHeader;
+use wire::{EndpointId, Incarnation, Seq, StreamId};
+
+use crate::command::Found;
+use crate::spool::StreamMark;
+
+/// First kind of layer 1's entries.
+pub const LAYER1_FIRST: u8 = 16;
+/// First kind of layer 2's entries.
+pub const LAYER2_FIRST: u8 = 64;
+/// First kind of the engine's own entries.
+pub const ENGINE_FIRST: u8 = 128;
+
+const POSITION_LEN: usize = 12;
+
+/// An entry of the engine's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineEntry {
+    /// Who I am in this life of the log.
+    Life {
+        /// My incarnation.
+        incarnation: Incarnation,
+        /// What nonces are derived from.
+        nonce_secret: [u8; 32],
+    },
+    /// Where a record of mine lies.
+    SentAt {
+        /// Of which peer's log.
+        peer: EndpointId,
+        /// Its place in my log to the peer.
+        place: SentPlace,
+    },
+    /// Where a received record lies.
+    Spooled {
+        /// From which peer.
+        peer: EndpointId,
+        /// The record.
+        found: FoundEq,
+    },
+    /// Received records were given up.
+    Taken {
+        /// From which peer.
+        peer: EndpointId,
+        /// Of which stream.
+        stream: StreamId,
+        /// All below this offset.
+        below: u64,
+    },
+    /// A received stream was forgotten.
+    Forgotten {
+        /// From which peer.
+        peer: EndpointId,
+        /// Which stream.
+        stream: StreamId,
+    },
+    /// A received stream's state.
+    Mark {
+        /// From which peer.
+        peer: EndpointId,
+        /// The state.
+        mark: StreamMark,
+    },
+    /// My request stream got its end.
+    RequestEnded {
+        /// To which peer.
+        peer: EndpointId,
+        /// Which stream.
+        stream: StreamId,
+    },
+}
+
+/// A sent record's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentPlace {
+    /// Its sequence number.
+    pub seq: Seq,
+    /// Its stream.
+    pub stream: StreamId,
+    /// Its kind.
+    pub kind: u8,
+    /// Octets of its stored payload.
+    pub stored_len: u32,
+    /// The log entry that holds it.
+    pub position: Position,
+}
+
+/// A [`Found`] that can be compared.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundEq(pub Found);
+
+impl PartialEq for FoundEq {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.head == other.0.head && self.0.pd == other.0.pd && self.0.position == other.0.position
+    }
+}
+
+impl Eq for FoundEq {}
+
+impl EngineEntry {
+    /// The entry's kind number.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Self::Life { .. } => 128,
+            Self::SentAt { .. } => 129,
+            Self::Spooled { .. } => 130,
+            Self::Taken { .. } => 131,
+            Self::Forgotten { .. } => 132,
+            Self::Mark { .. } => 133,
+            Self::RequestEnded { .. } => 134,
+        }
+    }
+
+    /// The entry's payload.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(112);
+        match self {
+            Self::Life { incarnation, nonce_secret } => {
+                out.extend_from_slice(&incarnation.to_bytes());
+                out.extend_from_slice(nonce_secret);
+            }
+            Self::SentAt { peer, place } => {
+                out.extend_from_slice(peer.as_bytes());
+                put_u64(&mut out, place.seq.get());
+                put_u64(&mut out, place.stream.get());
+                out.push(place.kind);
+                out.extend_from_slice(&place.stored_len.to_le_bytes());
+                out.extend_from_slice(&place.position.to_bytes());
+            }
+            Self::Spooled { peer, found } => {
+                out.extend_from_slice(peer.as_bytes());
+                put_header(&mut out, &found.0.head);
+                out.extend_from_slice(&found.0.pd);
+                out.extend_from_slice(&found.0.position.to_bytes());
+            }
+            Self::Taken { peer, stream, below } => {
+                out.extend_from_slice(peer.as_bytes());
+                put_u64(&mut out, stream.get());
+                put_u64(&mut out, *below);
+            }
+            Self::Forgotten { peer, stream } | Self::RequestEnded { peer, stream } => {
+                out.extend_from_slice(peer.as_bytes());
+                put_u64(&mut out, stream.get());
+            }
+            Self::Mark { peer, mark } => {
+                out.extend_from_slice(peer.as_bytes());
+                put_u64(&mut out, mark.stream.get());
+                let bits =
+                    u8::from(mark.reset.is_some()) | u8::from(mark.discard) << 1 | u8::from(mark.fin_at.is_some()) << 2;
+                out.push(bits);
+                put_u64(&mut out, mark.reset.unwrap_or(0));
+                put_u64(&mut out, mark.fin_at.unwrap_or(0));
+                put_u64(&mut out, mark.taken);
+            }
+        }
+        out
+    }
+
+    /// Reads an entry back. `None` when the kind is not one of these or the payload is too short.
+    pub fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
+        let mut input = Input(payload);
+        Some(match kind {
+            128 => Self::Life { incarnation: Incarnation::from_bytes(&input.array()?), nonce_secret: input.array()? },
+            129 => Self::SentAt {
+                peer: input.endpoint()?,
+                place: SentPlace {
+                    seq: Seq::new(input.u64()?),
+                    stream: input.stream()?,
+                    kind: input.array::<1>()?[0],
+                    stored_len: input.u32()?,
+                    position: input.position()?,
+                },
+            },
+            130 => Self::Spooled {
+                peer: input.endpoint()?,
+                found: FoundEq(Found {
+                    head: input.header()?,
+                    pd: input.array::<32>()?,
+                    position: input.position()?,
+                    credited: false,
+                }),
+            },
+            131 => Self::Taken { peer: input.endpoint()?, stream: input.stream()?, below: input.u64()? },
+            132 => Self::Forgotten { peer: input.endpoint()?, stream: input.stream()? },
+            133 => {
+                let (peer, stream) = (input.endpoint()?, input.stream()?);
+                let [bits] = input.array::<1>()?;
+                let (reset, fin_at, taken) = (input.u64()?, input.u64()?, input.u64()?);
+                let mark = StreamMark {
+                    stream,
+                    reset: (bits & 1 != 0).then_some(reset),
+                    discard: bits & 2 != 0,
+                    fin_at: (bits & 4 != 0).then_some(fin_at),
+                    taken,
+                };
+                Self::Mark { peer, mark }
+            }
+            134 => Self::RequestEnded { peer: input.endpoint()?, stream: input.stream()? },
+            _ => return None,
+        })
+    }
+}
+
+/// The stored payload of a record at the end of a layer-1 entry.
+pub fn record_payload(kind: u8, body: &Bytes, stored_len: u32) -> Option<Bytes> {
+    if !(LAYER1_FIRST..LAYER2_FIRST).contains(&kind) {
+        return None;
+    }
+    let from = body.len().checked_sub(usize::try_from(stored_len).ok()?)?;
+    Some(body.slice(from..))
+}
+
+/// Splits a layer-1 entry's payload into the peer and the rest.
+pub fn split_peer(payload: &[u8]) -> Option<(EndpointId, &[u8])> {
+    let (peer, rest) = payload.split_first_chunk::<16>()?;
+    Some((EndpointId::from_bytes(*peer), rest))
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_header(out: &mut Vec<u8>, head: &RecordHeader) {
+    put_u64(out, head.seq.get());
+    put_u64(out, head.stream.get());
+    put_u64(out, head.offset);
+    out.extend_from_slice(&head.raw_len.to_le_bytes());
+    out.extend_from_slice(&head.stored_len.to_le_bytes());
+    out.extend_from_slice(&[head.kind, head.flags, 0, 0]);
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn endpoint(&mut self) -> Option<EndpointId> {
+        self.array().map(EndpointId::from_bytes)
+    }
+
+    fn stream(&mut self) -> Option<StreamId> {
+        StreamId::new(self.u64()?)
+    }
+
+    fn position(&mut self) -> Option<Position> {
+        self.array::<POSITION_LEN>().map(Position::from_bytes)
+    }
+
+    fn header(&mut self) -> Option<RecordHeader> {
+        let (seq, stream, offset) = (Seq::new(self.u64()?), self.stream()?, self.u64()?);
+        let (raw_len, stored_len) = (self.u32()?, self.u32()?);
+        let [kind, flags, _, _] = self.array::<4>()?;
+        Some(RecordHeader { seq, stream, offset, raw_len, stored_len, kind, flags })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Round trips of the engine's own entries.
+    use super::*;
+
+    #[test]
+    fn every_entry_reads_back() {
+        let peer = EndpointId::from_bytes([7; 16]);
+        let stream = StreamId::new(9).unwrap();
+        let position = Position { segment: 3, offset: 4096 };
+        let head = RecordHeader { seq: Seq::new(5), stream, offset: 77, raw_len: 9, stored_len: 8, kind: 33, flags: 1 };
+        let entries = [
+            EngineEntry::Life { incarnation: Incarnation { generation: 1, random: [2; 8] }, nonce_secret: [3; 32] },
+            EngineEntry::SentAt {
+                peer,
+                place: SentPlace { seq: Seq::new(5), stream, kind: 33, stored_len: 8, position },
+            },
+            EngineEntry::Spooled { peer, found: FoundEq(Found { head, pd: [4; 32], position, credited: false }) },
+            EngineEntry::Taken { peer, stream, below: 12 },
+            EngineEntry::Forgotten { peer, stream },
+            EngineEntry::Mark {
+                peer,
+                mark: StreamMark { stream, reset: Some(4), discard: true, fin_at: None, taken: 5 },
+            },
+            EngineEntry::RequestEnded { peer, stream },
+        ];
+        for entry in entries {
+            let payload = entry.encode();
+            assert_eq!(EngineEntry::decode(entry.kind(), &payload), Some(entry));
+            assert_eq!(EngineEntry::decode(entry.kind(), &payload[..payload.len() - 1]), None);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! The two ends of an exchange as the async doors see them: writers and readers of records, backed by the driver.
+//!
+//! A [`RecordWriter`] turns a head, content, trailers and an end into records of one stream; a [`RecordReader`] gives
+//! the records of one stream back in order, content inflated and checked against the FIN. Both hold at most one record
+//! in memory, whatever the body's size: a writer waits until the log took its record, a reader asks for the next one
+//! when it is wanted.
+//!
+//! Invariants: a writer that is dropped before [`RecordWriter::finish`] resets its stream, so a body that was cut short
+//! never looks complete; a reader never reports [`Incoming::End`] unless length and digest match.
+//! It does not know HTTP: heads and trailers are opaque payloads here. Test to read first: `tests/line`.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
+
+use bytes::Bytes;
+use layer2_http::operation::{OperationId, OperationView};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use wire::digest::Digest;
+use wire::{EndpointId, StreamId};
+
+use crate::command::{AppendError, BeginCall, BeginError, Command, Found, Lane, Outgoing, ReadReply, StoredResult};
+use crate::driver::Event;
+use crate::record::{self, Incoming, ReadError};
+
+/// Where the doors send what they want of the driver. Cheap to clone.
+#[derive(Clone)]
+pub struct DriverHandle {
+    events: Sender<Event>,
+    log: disk::log::LogReader,
+}
+
+impl DriverHandle {
+    /// A handle that sends to the driver's queue and reads payloads straight from the log.
+    pub fn new(events: Sender<Event>, log: disk::log::LogReader) -> Self {
+        Self { events, log }
+    }
+
+    fn send(&self, command: Command) {
+        // A driver that is gone is noticed by whoever waits for its reply.
+        let _ = self.events.send(Event::Command(command));
+    }
+
+    /// Begins an exchange as its caller: returns once the request's head is durable.
+    ///
+    /// # Errors
+    /// Says why nothing was accepted; then nothing was sent either.
+    pub async fn begin(&self, call: BeginCall) -> Result<NearExchange, BeginError> {
+        let operation = call.operation;
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Begin { call, reply });
+        let begun = answer.await.unwrap_or(Err(BeginError::Stopping))?;
+        let response = Lane { peer: begun.peer, stream: begun.response };
+        Ok(NearExchange {
+            operation,
+            peer: begun.peer,
+            request: RecordWriter::new(self.clone(), Lane { peer: begun.peer, stream: begun.request }, begun.offset),
+            response: RecordReader::new(self.clone(), response, false),
+        })
+    }
+
+    /// What is known of an operation, if it is known.
+    pub async fn operation(&self, id: OperationId) -> Option<OperationView> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Operation { id, reply });
+        answer.await.ok().flatten()
+    }
+
+    /// The operations known here, newest first, at most `limit`.
+    pub async fn operations(&self, limit: usize) -> Vec<OperationView> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Operations { limit, reply });
+        answer.await.unwrap_or_default()
+    }
+
+    /// A reader of the stored response of an operation. It may be read while it still arrives, and again.
+    pub async fn stored_result(&self, id: OperationId) -> StoredResult<RecordReader> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::StoredResult { id, reply });
+        match answer.await {
+            Ok(StoredResult::Ready(lane)) => StoredResult::Ready(RecordReader::new(self.clone(), lane, true)),
+            Ok(StoredResult::Pending(view)) => StoredResult::Pending(view),
+            Ok(StoredResult::Gone(view)) => StoredResult::Gone(view),
+            Ok(StoredResult::Unknown) | Err(_) => StoredResult::Unknown,
+        }
+    }
+
+    /// Asks the driver for its state, for `/statusz` and the metrics. `None` when it does not answer.
+    pub async fn status(&self) -> Option<crate::status::EngineStatus> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Status { reply });
+        answer.await.ok()
+    }
+}
+
+/// The caller's end: the request to write, the response to read.
+pub struct NearExchange {
+    /// The operation this exchange carries out.
+    pub operation: OperationId,
+    /// The endpoint that executes it.
+    pub peer: EndpointId,
+    /// The request, whose head is written already.
+    pub request: RecordWriter,
+    /// The response.
+    pub response: RecordReader,
+}
+
+/// The executing end: the request to read, the response to write.
+pub struct FarExchange {
+    /// The endpoint that calls.
+    pub peer: EndpointId,
+    /// The request; its first record is the head.
+    pub request: RecordReader,
+    /// The response.
+    pub response: RecordWriter,
+    /// To be committed before the first upstream byte.
+    pub dispatch: DispatchMark,
+    /// 1 for the first try; a restart may try again.
+    pub attempt: u32,
+    /// Cancelled when the caller does not want the response any more.
+    pub cancelled: CancellationToken,
+}
+
+/// The right to call the upstream once: journalled before the first byte leaves, so that a crash cannot repeat it silently.
+pub struct DispatchMark {
+    driver: DriverHandle,
+    lane: Lane,
+    attempt: u32,
+}
+
+impl DispatchMark {
+    /// A mark for the request stream `lane`.
+    pub fn new(driver: DriverHandle, lane: Lane, attempt: u32) -> Self {
+        Self { driver, lane, attempt }
+    }
+
+    /// Makes the mark durable. Returns false when the engine stops; then nothing may be sent.
+    #[must_use]
+    pub async fn commit(self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.driver.send(Command::Dispatch { lane: self.lane, attempt: self.attempt, reply });
+        answer.await.is_ok()
+    }
+}
+
+/// Writes the records of one stream.
+pub struct RecordWriter {
+    driver: DriverHandle,
+    lane: Lane,
+    body: wire::digest::BodyDigest,
+    offset: u64,
+    finished: bool,
+    /// Records on their way into the log: a few, so that one fsync covers them together.
+    pending: VecDeque<oneshot::Receiver<Result<(), AppendError>>>,
+}
+
+/// Records of one stream that may be on their way into the log, and read ahead from it.
+const PIPELINE_RECORDS_MAX: usize = 8;
+
+impl RecordWriter {
+    /// A writer whose stream already holds `offset` octets (its head, or nothing).
+    pub fn new(driver: DriverHandle, lane: Lane, offset: u64) -> Self {
+        Self { driver, lane, body: wire::digest::BodyDigest::new(), offset, finished: false, pending: VecDeque::new() }
+    }
+
+    /// True when the head of this stream was written.
+    pub fn begun(&self) -> bool {
+        self.offset > 0
+    }
+
+    async fn append(&mut self, outgoing: Outgoing) -> Result<(), AppendError> {
+        let length = u64::from(outgoing.raw_len);
+        let (reply, answer) = oneshot::channel();
+        self.driver.send(Command::Append { lane: self.lane, outgoing, reply });
+        self.offset += length;
+        self.pending.push_back(answer);
+        self.settle(PIPELINE_RECORDS_MAX).await
+    }
+
+    /// Waits until at most `left` records are on their way.
+    async fn settle(&mut self, left: usize) -> Result<(), AppendError> {
+        while self.pending.len() > left {
+            let Some(answer) = self.pending.pop_front() else { break };
+            answer.await.unwrap_or(Err(AppendError::Stopping))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a head (final or interim).
+    ///
+    /// # Errors
+    /// When the stream ended: the peer stopped it, the association closed, or the engine stops.
+    pub async fn head(&mut self, kind: u8, payload: Bytes) -> Result<(), AppendError> {
+        self.append(Outgoing::plain(kind, payload)).await
+    }
+
+    /// Writes content, as records of at most [`record::DATA_LEN_MAX`] octets. Waits while the log or the peer has no room.
+    ///
+    /// # Errors
+    /// As [`Self::head`].
+    pub async fn data(&mut self, mut content: Bytes, compress: bool) -> Result<(), AppendError> {
+        while !content.is_empty() {
+            let piece = content.split_to(content.len().min(record::DATA_LEN_MAX));
+            let outgoing = Outgoing::data(piece, compress);
+            self.body.record(outgoing.raw_len, &outgoing.pd);
+            self.append(outgoing).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes trailers.
+    ///
+    /// # Errors
+    /// As [`Self::head`].
+    pub async fn trailers(&mut self, payload: Bytes) -> Result<(), AppendError> {
+        self.append(Outgoing::plain(wire::record::kind::TRAILERS, payload)).await
+    }
+
+    /// Ends the stream: length and digest of its content. Returns when that is in the log.
+    ///
+    /// # Errors
+    /// As [`Self::head`].
+    pub async fn finish(mut self) -> Result<(), AppendError> {
+        let payload = record::fin_payload(self.body.clone());
+        self.append(Outgoing::plain(wire::record::kind::FIN, payload)).await?;
+        self.settle(0).await?;
+        self.finished = true;
+        Ok(())
+    }
+
+    /// Ends the stream as failed with a code of `layer2_http::fin::code`.
+    pub fn abort(mut self, code: u64) {
+        self.finished = true;
+        self.driver.send(Command::Abort { lane: self.lane, code });
+    }
+}
+
+impl Drop for RecordWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.driver.send(Command::Abort { lane: self.lane, code: layer2_http::fin::code::INCOMPLETE });
+        }
+    }
+}
+
+/// Reads the records of one stream in order.
+pub struct RecordReader {
+    driver: DriverHandle,
+    lane: Lane,
+    offset: u64,
+    body: wire::digest::BodyDigest,
+    /// A stored result is kept for others; else what was read is given up.
+    keep: bool,
+    ended: bool,
+    ahead: VecDeque<Found>,
+}
+
+impl RecordReader {
+    /// A reader from the stream's beginning; with `keep` it leaves the records where they are.
+    pub fn new(driver: DriverHandle, lane: Lane, keep: bool) -> Self {
+        Self {
+            driver,
+            lane,
+            offset: 0,
+            body: wire::digest::BodyDigest::new(),
+            keep,
+            ended: false,
+            ahead: VecDeque::new(),
+        }
+    }
+
+    /// The next record, waiting for it if need be. What was returned before is given up (unless kept).
+    ///
+    /// # Errors
+    /// When the stream was reset, is gone, or its content does not match its FIN.
+    pub async fn next(&mut self) -> Result<Incoming, ReadError> {
+        let found = self.find().await?;
+        let payload = record::stored_payload(&self.driver.log, &found)?;
+        self.offset += u64::from(found.head.raw_len);
+        let incoming = self.interpret(found.head.kind, found.head.raw_len, &found.pd, found.head.flags, payload)?;
+        self.ended = matches!(incoming, Incoming::End);
+        Ok(incoming)
+    }
+
+    /// Ends the reading but not the exchange: what comes is kept as a stored result.
+    pub fn detach(self) {
+        self.driver.send(Command::Detach { lane: self.lane });
+    }
+
+    async fn find(&mut self) -> Result<Found, ReadError> {
+        if let Some(found) = self.ahead.pop_front() {
+            return Ok(found);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.driver.send(Command::Read {
+            lane: self.lane,
+            offset: self.offset,
+            records_max: PIPELINE_RECORDS_MAX,
+            keep: self.keep,
+            reply,
+        });
+        match answer.await {
+            Ok(ReadReply::Records(found)) => self.ahead = found.into(),
+            Ok(ReadReply::Reset { code }) => return Err(ReadError::Reset { code }),
+            Ok(ReadReply::Gone) | Err(_) => return Err(ReadError::Gone),
+        }
+        self.ahead.pop_front().ok_or(ReadError::Gone)
+    }
+
+    fn interpret(
+        &mut self,
+        kind: u8,
+        raw_len: u32,
+        pd: &Digest,
+        flags: u8,
+        payload: Bytes,
+    ) -> Result<Incoming, ReadError> {
+        use wire::record::kind;
+        match kind {
+            kind::DATA => {
+                self.body.record(raw_len, pd);
+                Ok(Incoming::Data(record::inflate(payload, raw_len, flags)?))
+            }
+            kind::FIN => record::check_fin(&payload, &self.body).map(|()| Incoming::End),
+            kind::HEAD => Ok(Incoming::Head(payload)),
+            kind::INTERIM => Ok(Incoming::Interim(payload)),
+            kind::TRAILERS => Ok(Incoming::Trailers(payload)),
+            kind => Ok(Incoming::Other { kind }),
+        }
+    }
+}
+
+impl Drop for RecordReader {
+    fn drop(&mut self) {
+        if !self.keep {
+            self.driver.send(Command::ReaderDropped { lane: self.lane, ended: self.ended });
+        }
+    }
+}
+
+/// Makes the executing end of an exchange for the driver to hand to the egress.
+pub fn far_exchange(
+    driver: &DriverHandle,
+    peer: EndpointId,
+    request: StreamId,
+    response: StreamId,
+    attempt: u32,
+    cancelled: CancellationToken,
+) -> FarExchange {
+    let lane = Lane { peer, stream: request };
+    FarExchange {
+        peer,
+        request: RecordReader::new(driver.clone(), lane, false),
+        response: RecordWriter::new(driver.clone(), Lane { peer, stream: response }, 0),
+        dispatch: DispatchMark::new(driver.clone(), lane, attempt),
+        attempt,
+        cancelled,
+    }
+}

@@ -1,0 +1,177 @@
+//! The local port: the doors by which programs of this side call.
+//!
+//! Doors: the forward proxy (absolute-form targets), the routes (`/to/{route}/…`), the operations (`/v1/operations`).
+//! A request is looked at in this order, and the first thing wrong with it is the answer: framing, Host and Origin,
+//! target, allow rules, loops, operation id, room in the log. Only then is anything accepted.
+//!
+//! Invariants: nothing is accepted before it is durable; a call is answered once; a body streams. It executes nothing:
+//! the far side does, and decides again. Test to read first: `tests/line`.
+
+mod operations;
+mod request;
+mod response;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use layer2_http::bhttp::SectionLimit;
+use layer2_http::policy::Policy;
+use layer2_http::problem::{Problem, ProblemKind};
+use layer2_http::target::{self, Target};
+use sidecar_config::Config;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::{self, BoxedBody};
+use crate::exchange::DriverHandle;
+
+/// How long a connection may take for its header section.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Header lines of one request.
+const HEADER_LINES_MAX: usize = 256;
+
+/// A target that a route names.
+#[derive(Clone, Debug)]
+struct RouteTarget {
+    route: String,
+    target: Target,
+}
+
+/// The local port's rules and where it hands calls to.
+pub struct Ingress {
+    driver: DriverHandle,
+    policy: Policy,
+    routes: Vec<RouteTarget>,
+    names: Vec<String>,
+    pseudonym: String,
+    body_max: u64,
+    header_bytes_max: usize,
+    section: SectionLimit,
+    connections: Arc<Semaphore>,
+    compress: bool,
+    far_side: String,
+}
+
+impl Ingress {
+    /// Takes what it needs of the configuration.
+    pub fn new(config: &Config, policy: Policy, driver: DriverHandle, pseudonym: String, _address: SocketAddr) -> Self {
+        let routes = config
+            .outbound
+            .allow
+            .iter()
+            .filter_map(|rule| {
+                let target = target::parse_absolute(rule.target.as_ref()?.as_str()).ok()?;
+                Some(RouteTarget { route: rule.name.to_string(), target })
+            })
+            .collect();
+        let header_bytes_max = usize::try_from(config.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
+        Self {
+            driver,
+            policy,
+            routes,
+            names: config.listen.names.clone(),
+            pseudonym,
+            body_max: config.limits.body_max.as_u64(),
+            header_bytes_max,
+            section: SectionLimit::new(header_bytes_max),
+            connections: Arc::new(Semaphore::new(usize::try_from(config.limits.connections).unwrap_or(usize::MAX))),
+            compress: config.modes.send == sidecar_config::Mode::Sealed,
+            far_side: config.remote.name.to_string(),
+        }
+    }
+
+    async fn handle(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Response<BoxedBody> {
+        let head_only = request.method() == Method::HEAD;
+        let result = if request.method() == Method::CONNECT {
+            Err(Problem::new(
+                ProblemKind::UpgradeFailed,
+                "CONNECT is not served: send the absolute https:// target to this port, and the far side does the TLS",
+            ))
+        } else if request.uri().scheme().is_none() && operations::serves(request.uri().path()) {
+            operations::answer(&self, &request).await
+        } else {
+            request::call(Arc::clone(&self), request, client).await
+        };
+        result.unwrap_or_else(|problem| response::of_problem(&problem, &self.pseudonym, head_only))
+    }
+}
+
+/// Serves the port until told to stop; then open connections finish what they are at.
+pub async fn serve(ingress: Arc<Ingress>, listener: TcpListener, stop: CancellationToken) {
+    let tasks = tokio_util::task::TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &ingress.connections) => accepted,
+        };
+        let Some((stream, client, permit)) = accepted else { continue };
+        let connection = connection(Arc::clone(&ingress), stream, client, stop.clone());
+        tasks.spawn(async move {
+            connection.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    tasks.close();
+    tasks.wait().await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, client)) => Some((stream, client, permit)),
+        Err(error) => {
+            // Out of file descriptors, most likely: trying at once would only spin.
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}
+
+async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let buffer_max = ingress.header_bytes_max.saturating_add(16 * 1024).max(64 * 1024);
+    let service = service_fn(move |request| {
+        let ingress = Arc::clone(&ingress);
+        async move { Ok::<_, Infallible>(ingress.handle(request, client).await) }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME_MAX)
+        .max_headers(HEADER_LINES_MAX)
+        .max_buf_size(buffer_max)
+        .half_close(false);
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%client, error = crate::driver::chain(&error), "connection ended early");
+    }
+}
+
+/// An answer of the local API itself.
+fn json(status: u16, content: Vec<u8>) -> Response<BoxedBody> {
+    let mut response = Response::new(body::full(content));
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,292 @@
+//! A call through the forward proxy or a route: from the request to the response's head.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming as IncomingBody;
+use layer2_http::envelope::Envelope;
+use layer2_http::fields::Fields;
+use layer2_http::guard::{self, RequestForm};
+use layer2_http::head::{RequestHead, ResponseHead};
+use layer2_http::hop::{self, Forwarded};
+use layer2_http::operation::{Executed, OperationId};
+use layer2_http::problem::{Problem, ProblemKind};
+use layer2_http::target::{self, Target};
+
+use super::{Ingress, response};
+use crate::body::{self, BoxedBody, PumpError};
+use crate::command::{BeginCall, BeginError};
+use crate::driver::unix_ms;
+use crate::exchange::{NearExchange, RecordReader, RecordWriter};
+use crate::record::{Incoming, ReadError};
+
+/// The header by which a caller chooses the operation's id.
+pub(super) const OPERATION_HEADER: &str = "hoft-operation-id";
+
+/// What a request asks for, once it passed every check.
+struct Admitted {
+    target: Target,
+    route: Option<String>,
+    timeout: Duration,
+    fields: Fields,
+    operation: OperationId,
+    chosen: bool,
+}
+
+/// Answers one call.
+///
+/// # Errors
+/// With the problem to answer instead.
+pub(super) async fn call(
+    ingress: Arc<Ingress>,
+    request: Request<IncomingBody>,
+    client: SocketAddr,
+) -> Result<Response<BoxedBody>, Problem> {
+    let admitted = admit(&ingress, &request)?;
+    let method = request.method().as_str().to_owned();
+    let to_head = request.method() == Method::HEAD;
+    let head = request_head(&ingress, &admitted, &method, client)?;
+    let operation = admitted.operation;
+    let begin = BeginCall {
+        operation,
+        retain: admitted.chosen,
+        head: head.encode().map_err(|error| bad(error.to_string()))?,
+        method,
+        target: admitted.target.to_string(),
+        route: admitted.route.clone(),
+    };
+    let exchange = ingress.driver.begin(begin).await.map_err(|error| refused(&error, operation, &ingress.far_side))?;
+    let NearExchange { request: writer, response, .. } = exchange;
+    let compress = ingress.compress && body::compressible(&admitted.fields);
+    let sent = send_body(request.into_body(), writer, ingress.body_max, compress);
+    let answer = answer(&ingress, response, operation, admitted.timeout, to_head);
+    tokio::pin!(answer);
+    // The body goes on after the response's head came; it ends by itself or when the far side stops it.
+    let mut sending = tokio::spawn(sent);
+    tokio::select! {
+        biased;
+        result = &mut answer => result,
+        sent = &mut sending => match sent {
+            Ok(Err(PumpError::TooLarge { max })) => Err(too_large(max, operation)),
+            Ok(Err(PumpError::Source(error))) => {
+                Err(bad(format!("the request body was cut short: {error}")).of(operation))
+            }
+            _ => answer.await,
+        },
+    }
+}
+
+async fn send_body(content: IncomingBody, writer: RecordWriter, max: u64, compress: bool) -> Result<(), PumpError> {
+    let result = body::pump(content, writer, max, compress).await;
+    if let Err(error) = &result {
+        tracing::debug!(%error, "a request body did not get to its end");
+    }
+    result
+}
+
+fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted, Problem> {
+    let mut fields = Fields::from_header_map(request.headers()).map_err(|error| bad(error.to_string()))?;
+    if fields.size_bytes() > ingress.header_bytes_max {
+        return Err(Problem::new(
+            ProblemKind::FieldsTooLarge,
+            format!("the header section has more than {} octets", ingress.header_bytes_max),
+        ));
+    }
+    let content_length = hop::check_framing(&fields).map_err(|error| bad(error.to_string()))?;
+    let method = request.method().as_str();
+    let (target, route, timeout) = if request.uri().scheme().is_some() {
+        let target = target::parse_absolute(&request.uri().to_string()).map_err(|error| bad(error.to_string()))?;
+        let form = RequestForm::Absolute { host: &target.host };
+        guard::check(fields.get("host"), fields.get("origin"), form, &ingress.names).map_err(|e| e.to_problem())?;
+        hop::check_host(&fields, Some(&target)).map_err(|error| bad(error.to_string()))?;
+        let rule = ingress.policy.decide(&target.call(method)).map_err(|denied| refuse(denied.message))?;
+        let timeout = rule.timeout;
+        (target, None, timeout)
+    } else {
+        own_port(ingress, &fields)?;
+        hop::check_host(&fields, None).map_err(|error| bad(error.to_string()))?;
+        let (target, route, timeout) = routed(ingress, request, method)?;
+        (target, Some(route), timeout)
+    };
+    hop::check_loop(&fields, &ingress.pseudonym)
+        .map_err(|error| Problem::new(ProblemKind::LoopDetected, error.to_string()))?;
+    if content_length.is_some_and(|length| length > ingress.body_max) {
+        let max = ingress.body_max;
+        return Err(Problem::new(ProblemKind::BodyTooLarge, format!("the body is larger than {max} octets")));
+    }
+    let (operation, chosen) = operation_id(&mut fields)?;
+    Ok(Admitted { target, route, timeout, fields, operation, chosen })
+}
+
+/// Refuses requests for the local API that web pages of other sites make a browser send (DNS rebinding, cross-site links).
+pub(super) fn own_port(ingress: &Ingress, fields: &Fields) -> Result<(), Problem> {
+    guard::check(fields.get("host"), fields.get("origin"), RequestForm::Origin, &ingress.names)
+        .map_err(|error| error.to_problem())?;
+    if guard::is_cross_site(fields.get("sec-fetch-site")) {
+        return Err(Problem::new(ProblemKind::ForeignOrigin, "a page of another site may not use this port"));
+    }
+    Ok(())
+}
+
+/// The target of `/to/{route}/…`.
+fn routed(
+    ingress: &Ingress,
+    request: &Request<IncomingBody>,
+    method: &str,
+) -> Result<(Target, String, Duration), Problem> {
+    let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let Some(wanted) = target::route_path(path) else {
+        return Err(Problem::new(
+            ProblemKind::UnknownRoute,
+            "this port serves /to/{route}/…, /v1/operations and absolute http:// and https:// targets",
+        ));
+    };
+    let Some(found) = ingress.routes.iter().find(|route| route.route == wanted.route) else {
+        return Err(Problem::new(
+            ProblemKind::UnknownRoute,
+            format!("there is no route `{}`; name it in outbound.allow with a target", wanted.route),
+        ));
+    };
+    let target = found.target.beneath(wanted.rest).map_err(|error| bad(error.to_string()))?;
+    let rule =
+        ingress.policy.decide_route(wanted.route, &target.call(method)).map_err(|denied| refuse(denied.message))?;
+    let timeout = rule.timeout;
+    Ok((target, wanted.route.to_owned(), timeout))
+}
+
+fn operation_id(fields: &mut Fields) -> Result<(OperationId, bool), Problem> {
+    if let Some(value) = fields.get(OPERATION_HEADER) {
+        let text = std::str::from_utf8(value).unwrap_or_default();
+        let id = OperationId::parse(text).map_err(|error| bad(format!("Hoft-Operation-Id: {error}")))?;
+        return Ok((id, true));
+    }
+    let mut random = [0; 10];
+    getrandom::fill(&mut random)
+        .map_err(|error| Problem::new(ProblemKind::Internal, format!("no randomness for an operation id: {error}")))?;
+    Ok((OperationId::v7(unix_ms(), &random), false))
+}
+
+/// The head as it crosses: end-to-end fields only, with this hop's own marks.
+fn request_head(
+    ingress: &Ingress,
+    admitted: &Admitted,
+    method: &str,
+    client: SocketAddr,
+) -> Result<RequestHead, Problem> {
+    let mut fields = admitted.fields.clone();
+    let idempotency_key = fields.get("idempotency-key").and_then(|key| String::from_utf8(key.to_vec()).ok());
+    let host = fields.get("host").map(|host| String::from_utf8_lossy(host).into_owned());
+    let own = Forwarded {
+        client: Some(client.to_string()),
+        by: Some(format!("_{}", ingress.pseudonym)),
+        host,
+        proto: Some("http".to_owned()),
+    };
+    hop::strip_request(&mut fields);
+    fields.remove("host");
+    fields.remove("expect");
+    let marked = hop::add_via(&mut fields, "1.1", &ingress.pseudonym)
+        .and_then(|()| hop::add_cdn_loop(&mut fields, &ingress.pseudonym))
+        .and_then(|()| hop::set_forwarded(&mut fields, &own, false));
+    marked.map_err(|error| bad(error.to_string()))?;
+    let envelope = Envelope {
+        operation: Some(admitted.operation),
+        route: admitted.route.clone(),
+        target: admitted.route.is_none().then(|| admitted.target.to_string()),
+        idempotency_key,
+        ..Envelope::default()
+    };
+    Ok(RequestHead {
+        envelope,
+        method: method.to_owned(),
+        scheme: admitted.target.scheme.clone(),
+        authority: admitted.target.authority(),
+        path: admitted.target.path_and_query.clone(),
+        fields,
+    })
+}
+
+/// Waits for the response's head and builds the response whose body follows it.
+async fn answer(
+    ingress: &Ingress,
+    mut reader: RecordReader,
+    operation: OperationId,
+    timeout: Duration,
+    to_head: bool,
+) -> Result<Response<BoxedBody>, Problem> {
+    let Ok(head) = tokio::time::timeout(timeout, final_head(&mut reader)).await else {
+        reader.detach();
+        return Err(Problem::new(
+            ProblemKind::WaitOver,
+            format!("no response within {} s; ask for {}/result later", timeout.as_secs(), operation.location()),
+        )
+        .of(operation)
+        .executed(Executed::Maybe));
+    };
+    match head {
+        Ok(head) => response::of_records(ingress, head, reader, operation, to_head).await,
+        Err(error) => Err(failed(ingress, operation, &error).await),
+    }
+}
+
+/// Reads up to the final head; interim ones are passed over.
+pub(super) async fn final_head(reader: &mut RecordReader) -> Result<bytes::Bytes, ReadError> {
+    loop {
+        match reader.next().await? {
+            Incoming::Head(payload) => return Ok(payload),
+            Incoming::Interim(_) | Incoming::Other { .. } => {}
+            Incoming::Data(_) | Incoming::Trailers(_) | Incoming::End => return Err(ReadError::Mismatch),
+        }
+    }
+}
+
+/// The problem of an exchange that ended without a response.
+pub(super) async fn failed(ingress: &Ingress, operation: OperationId, error: &ReadError) -> Problem {
+    let view = ingress.driver.operation(operation).await;
+    let executed = view.as_ref().and_then(|view| view.executed).unwrap_or(Executed::Maybe);
+    let kind = view
+        .and_then(|view| view.problem)
+        .and_then(|slug| ProblemKind::from_slug(&slug))
+        .unwrap_or(ProblemKind::ResponseIncomplete);
+    Problem::new(kind, error.to_string()).of(operation).executed(executed)
+}
+
+/// Decodes a response's head.
+pub(super) fn response_head(ingress: &Ingress, payload: &[u8]) -> Result<ResponseHead, Problem> {
+    ResponseHead::decode_within(payload, ingress.section)
+        .map_err(|error| Problem::new(ProblemKind::ResponseInvalid, format!("the far side's response: {error}")))
+}
+
+fn refused(error: &BeginError, operation: OperationId, far_side: &str) -> Problem {
+    match error {
+        BeginError::Duplicate(view) => Problem::new(
+            ProblemKind::DuplicateOperation,
+            format!("operation {} is {}; ask for {}", view.id, view.state, operation.location()),
+        )
+        .of(operation),
+        BeginError::LogFull => {
+            Problem::new(ProblemKind::LogFull, error.to_string()).executed(Executed::No).retry_after(30)
+        }
+        BeginError::Halted(alarm) => {
+            Problem::new(ProblemKind::PeerSilent, format!("the pair with `{far_side}` is halted: {alarm}"))
+                .executed(Executed::No)
+        }
+        BeginError::Stopping => {
+            Problem::new(ProblemKind::LogFull, "the engine is stopping").executed(Executed::No).retry_after(5)
+        }
+    }
+}
+
+fn too_large(max: u64, operation: OperationId) -> Problem {
+    Problem::new(ProblemKind::BodyTooLarge, format!("the body is larger than {max} octets")).of(operation)
+}
+
+fn bad(detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemKind::BadRequest, detail).executed(Executed::No)
+}
+
+fn refuse(detail: String) -> Problem {
+    Problem::new(ProblemKind::RouteDenied, detail).executed(Executed::No)
+}

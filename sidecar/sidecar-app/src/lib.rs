@@ -1,0 +1,24 @@
+//! The program `hoft`: one driver loop with its doors, the admin port, the mirror, the demo and the command line.
+//!
+//! Only here do the layers meet. Read `driver` first; `ARCHITECTURE.md` draws the whole line.
+
+pub mod admin;
+pub mod body;
+pub mod cli;
+pub mod command;
+pub mod commands;
+pub mod driver;
+pub mod egress;
+pub mod engine;
+pub mod entry;
+pub mod exchange;
+pub mod ingress;
+pub mod logging;
+pub mod metrics;
+pub mod mirror;
+pub mod pipe;
+pub mod policies;
+pub mod preflight;
+pub mod record;
+pub mod spool;
+pub mod status;

@@ -1,0 +1,304 @@
+//! The two threads between the driver and the folders: the outbox builds packets, the inbox verifies what arrived.
+//!
+//! Invariants: the driver never waits for a folder (both sides are queues); the inbox never runs ahead of the driver by
+//! more than [`FRAMES_AHEAD_MAX`] frames, so memory does not grow with what lies in the folder. Neither thread decides
+//! anything: verdicts come from the driver. Test to read first: `tests/line`.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use disk::log::{LogReader, Position};
+use layer0_pipe::{
+    Alarm, Arrival, Closure, Counters, FileId, Inbox, Outbox, PacketFloor, PacketPlan, Payloads, PublishError,
+    Published, Verdict,
+};
+use wire::control::Control;
+use wire::header::Header;
+use wire::record::{Record, RecordHeader};
+use wire::{EndpointId, Incarnation, PacketNumber};
+
+use crate::driver::Event;
+use crate::entry;
+
+/// Frames that may wait for the driver.
+const FRAMES_AHEAD_MAX: usize = 16;
+
+/// What the driver asks of the outbox thread.
+pub enum OutboxJob {
+    /// Build and publish a packet.
+    Publish(Box<PublishJob>),
+    /// Remove what earlier starts and interrupted writes left.
+    Sweep(Vec<PacketFloor>),
+    /// Remove a packet that is not needed any more.
+    Remove {
+        /// Its recipient.
+        recipient: EndpointId,
+        /// My incarnation when it was sent.
+        incarnation: Incarnation,
+        /// Its number.
+        pn: PacketNumber,
+    },
+}
+
+/// A packet to build, with the places of its payloads.
+pub struct PublishJob {
+    /// The plan.
+    pub plan: PacketPlan,
+    /// Where each record's payload lies.
+    pub places: BTreeMap<u64, Position>,
+}
+
+/// What the outbox thread says.
+#[derive(Debug)]
+pub enum OutboxEvent {
+    /// A packet lies in the folder.
+    Published {
+        /// For whom.
+        recipient: EndpointId,
+        /// Its number.
+        pn: PacketNumber,
+        /// Its size.
+        bytes: u64,
+    },
+    /// A packet could not be published.
+    Failed {
+        /// For whom.
+        recipient: EndpointId,
+        /// Its number.
+        pn: PacketNumber,
+        /// Why.
+        error: PublishError,
+    },
+}
+
+/// What the driver asks of the inbox thread.
+#[derive(Debug)]
+pub enum InboxCommand {
+    /// Everything usable of the file is durable.
+    Done(FileId),
+    /// Packets below this number are closed.
+    Floor {
+        /// The sender.
+        sender: EndpointId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// The number.
+        floor: u64,
+    },
+    /// Look now: something may have arrived.
+    Wake,
+    /// A peer's incarnation was confirmed: files that waited for that are looked at again.
+    Confirmed,
+    /// End.
+    Stop,
+}
+
+/// What the inbox thread found.
+#[derive(Debug)]
+pub enum InboxEvent {
+    /// A verified prefix; the inbox waits for the verdict.
+    Packet {
+        /// The file.
+        file: FileId,
+        /// Its header.
+        header: Box<Header>,
+        /// Its control block.
+        control: Box<Control>,
+        /// Where the verdict goes.
+        verdict: SyncSender<Verdict>,
+    },
+    /// A verified frame.
+    Frame {
+        /// Who sent it.
+        sender: EndpointId,
+        /// In which life.
+        incarnation: Incarnation,
+        /// In which packet.
+        pn: PacketNumber,
+        /// What it carries.
+        records: Vec<Record>,
+        /// Given back when the driver took it.
+        slot: GateSlot,
+    },
+    /// The file is closed.
+    Closed {
+        /// The file.
+        file: FileId,
+        /// Who sent it.
+        sender: EndpointId,
+        /// In which life.
+        incarnation: Incarnation,
+        /// Its number.
+        pn: PacketNumber,
+        /// How.
+        closure: Closure,
+    },
+    /// Something a person must look at.
+    Alarm(String),
+    /// The folder can be read again.
+    Recovered,
+    /// The counters after a scan that saw something.
+    Counters(Box<Counters>),
+}
+
+/// Payloads of one packet, read from the log when their frame is built.
+struct PlacedPayloads<'a> {
+    log: &'a LogReader,
+    places: &'a BTreeMap<u64, Position>,
+}
+
+impl Payloads for PlacedPayloads<'_> {
+    fn payload(&self, _recipient: EndpointId, head: &RecordHeader) -> std::io::Result<Bytes> {
+        let place =
+            self.places.get(&head.seq.get()).ok_or_else(|| std::io::Error::other("a record without a place"))?;
+        let (kind, body) = self.log.read(*place).map_err(std::io::Error::other)?;
+        entry::record_payload(kind, &body, head.stored_len)
+            .ok_or_else(|| std::io::Error::other("a log entry that is not the record it should be"))
+    }
+}
+
+/// Runs the outbox until its queue closes.
+pub fn run_outbox(outbox: Outbox, log: &LogReader, jobs: &Receiver<OutboxJob>, events: &Sender<Event>) {
+    let began = Instant::now();
+    for job in jobs {
+        match job {
+            OutboxJob::Publish(job) => {
+                let (recipient, pn) = (job.plan.recipient, job.plan.pn);
+                let payloads = PlacedPayloads { log, places: &job.places };
+                let event = match outbox.publish(&job.plan, &payloads) {
+                    Ok(Published { bytes, .. }) => OutboxEvent::Published { recipient, pn, bytes },
+                    Err(error) => OutboxEvent::Failed { recipient, pn, error },
+                };
+                if events.send(Event::Outbox(event)).is_err() {
+                    return;
+                }
+            }
+            OutboxJob::Sweep(floors) => match outbox.sweep(began.elapsed(), &floors) {
+                Ok(report) if report.removed > 0 || report.leftovers > 0 => {
+                    tracing::info!(packets = report.removed, leftovers = report.leftovers, "outbox swept");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the outbox could not be swept; it is tried again"),
+            },
+            OutboxJob::Remove { recipient, incarnation, pn } => {
+                if let Err(error) = outbox.remove(recipient, incarnation, pn) {
+                    tracing::debug!(%recipient, pn = pn.get(), %error, "a packet could not be removed from the outbox");
+                }
+            }
+        }
+    }
+}
+
+/// Runs the inbox until it is told to stop or the driver is gone.
+pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &Sender<Event>) {
+    let began = Instant::now();
+    let gate = Gate::new(FRAMES_AHEAD_MAX);
+    let mut due = began;
+    let mut trouble = None;
+    loop {
+        match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(first) => {
+                let mut wake = false;
+                for command in std::iter::once(first).chain(commands.try_iter()) {
+                    match command {
+                        InboxCommand::Stop => return,
+                        InboxCommand::Wake => wake = true,
+                        InboxCommand::Confirmed => {
+                            inbox.retry_waiting();
+                            wake = true;
+                        }
+                        InboxCommand::Done(file) => inbox.done(file),
+                        InboxCommand::Floor { sender, incarnation, floor } => {
+                            inbox.set_floor(sender, incarnation, floor)
+                        }
+                    }
+                }
+                if !wake && Instant::now() < due {
+                    continue;
+                }
+            }
+        }
+        let report = inbox.scan(began.elapsed(), &mut |arrival| forward(arrival, events, &gate));
+        let seen = Event::Inbox(InboxEvent::Counters(Box::new(inbox.counters().clone())));
+        if report.progressed && events.send(seen).is_err() {
+            return;
+        }
+        let error = report.error.map(|error| error.to_string());
+        if error != trouble {
+            let event = match &error {
+                Some(error) => InboxEvent::Alarm(format!("the inbox cannot be read: {error}; it is tried again")),
+                None => InboxEvent::Recovered,
+            };
+            let _ = events.send(Event::Inbox(event));
+            trouble = error;
+        }
+        due = Instant::now() + report.next_after;
+    }
+}
+
+/// Hands an arrival to the driver. When the driver is gone the file is left for the next start.
+fn forward(arrival: Arrival<'_>, events: &Sender<Event>, gate: &Gate) -> Verdict {
+    let event = match arrival {
+        Arrival::Packet { file, header, control } => {
+            let (verdict, answer) = std::sync::mpsc::sync_channel(1);
+            let event = InboxEvent::Packet {
+                file,
+                header: Box::new(header.clone()),
+                control: Box::new(control.clone()),
+                verdict,
+            };
+            let _ = events.send(Event::Inbox(event));
+            return answer.recv().unwrap_or(Verdict::Wait);
+        }
+        Arrival::Frame { pn, sender, sender_incarnation, records, .. } => {
+            InboxEvent::Frame { sender, incarnation: sender_incarnation, pn, records, slot: gate.enter() }
+        }
+        Arrival::Closed { file, sender, sender_incarnation, pn, closure, .. } => {
+            InboxEvent::Closed { file, sender, incarnation: sender_incarnation, pn, closure }
+        }
+        Arrival::Alarm(Alarm::Forked { header, path }) => InboxEvent::Alarm(format!(
+            "two packets numbered {} of endpoint {}: a clone of it is alive ({path})",
+            header.pn.get(),
+            header.sender
+        )),
+    };
+    if events.send(Event::Inbox(event)).is_ok() { Verdict::Use } else { Verdict::Wait }
+}
+
+/// Bounds how many frames wait for the driver.
+#[derive(Clone, Debug)]
+struct Gate(Arc<(Mutex<usize>, Condvar)>);
+
+impl Gate {
+    fn new(slots: usize) -> Self {
+        Self(Arc::new((Mutex::new(slots), Condvar::new())))
+    }
+
+    /// Waits for a free slot.
+    fn enter(&self) -> GateSlot {
+        let (free, changed) = &*self.0;
+        let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
+        while *free == 0 {
+            free = changed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= 1;
+        GateSlot(self.clone())
+    }
+}
+
+/// A place in the queue to the driver; dropping it lets another frame in.
+#[derive(Debug)]
+pub struct GateSlot(Gate);
+
+impl Drop for GateSlot {
+    fn drop(&mut self) {
+        let (free, changed) = &*self.0.0;
+        *free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        changed.notify_one();
+    }
+}

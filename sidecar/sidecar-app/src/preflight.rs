@@ -1,0 +1,143 @@
+//! Everything that is looked at before an engine starts: the configuration, keys, folders and ids.
+//!
+//! All that is wrong is reported together, each with its place and remedy, so that a person mends it in one go. Nothing is
+//! changed here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use disk::dir::StdDir;
+use identity::{Identity, PeerKeys};
+use sidecar_config::{Config, Mode};
+use wire::{EndpointId, SideId, Suite, endpoint_id, side_id};
+
+use crate::driver::chain;
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// With everything that is wrong with it.
+pub fn load_config(path: &Path) -> Result<Config> {
+    sidecar_config::load(path).map_err(|errors| anyhow!("{errors}"))
+}
+
+/// What an engine needs from outside its configuration.
+pub struct Preflight {
+    /// My endpoint.
+    pub me: EndpointId,
+    /// My side.
+    pub my_side: SideId,
+    /// The far side.
+    pub remote_side: SideId,
+    /// The far endpoint that calls go to.
+    pub peer: EndpointId,
+    /// Fingerprints of the pinned tokens.
+    pub peer_fingerprints: Vec<String>,
+    /// My keys; none where only checksums are used.
+    pub identity: Option<Arc<Identity>>,
+    /// The pinned keys of the far side.
+    pub peer_keys: Arc<PeerKeys>,
+    /// Where packets are written.
+    pub outbox: Arc<StdDir>,
+    /// Where packets arrive.
+    pub inbox: Arc<StdDir>,
+}
+
+/// The suite of a mode.
+pub fn suite(mode: Mode) -> Suite {
+    match mode {
+        Mode::Checksum => Suite::Checksum,
+        Mode::Signed => Suite::Signed,
+        Mode::Sealed => Suite::Sealed,
+    }
+}
+
+impl Preflight {
+    /// Looks at everything the configuration names.
+    ///
+    /// # Errors
+    /// With everything that is wrong, one line each.
+    pub fn run(config: &Config) -> Result<Self> {
+        let mut problems = Vec::new();
+        let identity = keep(load_identity(config), &mut problems).flatten();
+        let peer_keys = keep(load_peer_keys(config), &mut problems);
+        let outbox = keep(open_folder("folders.outbox", &config.folders.outbox, true), &mut problems);
+        let receiver_deletes = config.mirror.profile != sidecar_config::Profile::Sync;
+        let inbox = keep(open_folder("folders.inbox", &config.folders.inbox, receiver_deletes), &mut problems);
+        if let (Some(peer_keys), Some(outbox), Some(inbox)) = (peer_keys, outbox, inbox)
+            && problems.is_empty()
+        {
+            let (local, remote) = (config.local.name.as_str(), config.remote.name.as_str());
+            let my_side = side_id(&config.realm, local, remote);
+            let remote_side = side_id(&config.realm, remote, local);
+            return Ok(Self {
+                me: endpoint_id(&my_side, config.local.kind.as_str(), &config.local.endpoint),
+                my_side,
+                remote_side,
+                peer: endpoint_id(&remote_side, "gateway", "0"),
+                peer_fingerprints: peer_keys.fingerprints(),
+                identity: identity.map(Arc::new),
+                peer_keys: Arc::new(peer_keys),
+                outbox: Arc::new(outbox),
+                inbox: Arc::new(inbox),
+            });
+        }
+        let count = problems.len();
+        let list: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+        Err(anyhow!("{count} {} before the engine can start:{list}", if count == 1 { "problem" } else { "problems" }))
+    }
+}
+
+fn keep<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
+    result.map_err(|problem| problems.push(problem)).ok()
+}
+
+fn open_folder(field: &str, path: &Path, writable: bool) -> Result<StdDir, String> {
+    let dir = StdDir::open(path).map_err(|error| format!("{field}: {error}"))?;
+    if writable {
+        dir.check_writable().map_err(|error| format!("{field}: {error}"))?;
+    }
+    Ok(dir)
+}
+
+fn load_identity(config: &Config) -> Result<Option<Identity>, String> {
+    let Some(path) = &config.identity.secret_file else {
+        return if config.modes.need_identity() {
+            Err("identity.secretFile: is missing; make one with `hoft keygen`".to_owned())
+        } else {
+            Ok(None)
+        };
+    };
+    let bytes = disk::secret::read_secret_file(path, config.identity.allow_readable)
+        .map_err(|error| format!("identity.secretFile: {}", chain(&error)))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        format!("identity.secretFile: {} is not text; make a new one with `hoft keygen`", path.display())
+    })?;
+    let identity = Identity::parse_secret(text)
+        .map_err(|error| format!("identity.secretFile: {}: {}", path.display(), chain(&error)))?;
+    if identity.side() != config.local.name.as_str() {
+        return Err(format!(
+            "identity.secretFile: {} holds the keys of side `{}`, but local.name is `{}`; name the right file",
+            path.display(),
+            identity.side(),
+            config.local.name
+        ));
+    }
+    Ok(Some(identity))
+}
+
+fn load_peer_keys(config: &Config) -> Result<PeerKeys, String> {
+    let mut tokens = config.remote.keys.clone();
+    for path in &config.remote.key_files {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("remote.keyFiles: {} cannot be read: {error}", path.display()))?;
+        tokens.push(text.trim().to_owned());
+    }
+    let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+    let mut suites: Vec<Suite> = config.modes.accept.iter().map(|mode| suite(*mode)).collect();
+    suites.push(suite(config.modes.send));
+    let now_ms = i64::try_from(crate::driver::unix_ms()).unwrap_or(i64::MAX);
+    PeerKeys::from_tokens(&tokens, config.remote.name.as_str(), &suites, now_ms)
+        .map_err(|error| format!("remote.keys: {}", chain(&error)))
+}

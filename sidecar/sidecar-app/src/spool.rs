@@ -1,0 +1,306 @@
+//! The index of received records that are still needed: which log entry holds what of which stream.
+//!
+//! Payloads stay in the log; this holds their places only. A stream's records are ordered by their offset, so records
+//! that arrived out of order need no special care: a reader asks for an offset and gets what is there.
+//!
+//! Invariants: every record held here pins its log segment exactly once; whatever leaves is returned to the caller, who
+//! unpins it and gives its credit back. It does no I/O. Test to read first: `records_are_found_by_offset_in_any_order`.
+
+use std::collections::BTreeMap;
+
+use wire::StreamId;
+
+use crate::command::Found;
+
+/// The received records of one peer.
+#[derive(Debug, Default)]
+pub struct Spool {
+    streams: BTreeMap<StreamId, SpooledStream>,
+}
+
+#[derive(Debug, Default)]
+struct SpooledStream {
+    records: BTreeMap<u64, Found>,
+    reset: Option<u64>,
+    /// Nobody will read this stream: what arrives is given up at once.
+    discard: bool,
+    /// A stored result: readers leave it where it is.
+    kept: bool,
+    /// Offset of the FIN, once it arrived.
+    fin_at: Option<u64>,
+    /// Everything below was given up.
+    taken: u64,
+    /// Everything below is here or was.
+    whole_to: u64,
+}
+
+impl SpooledStream {
+    fn extend_whole(&mut self) {
+        while let Some(found) = self.records.get(&self.whole_to) {
+            self.whole_to += u64::from(found.head.raw_len);
+        }
+    }
+}
+
+/// What a reader finds at an offset.
+#[derive(Debug)]
+pub enum Lookup {
+    /// At least one record.
+    Records(Vec<Found>),
+    /// Not there yet.
+    Wait,
+    /// The stream was reset by its sender, and everything before is read.
+    Reset(u64),
+    /// Nobody knows this stream.
+    Gone,
+}
+
+impl Spool {
+    /// Makes a stream known before its first record.
+    pub fn open(&mut self, stream: StreamId) {
+        self.streams.entry(stream).or_default();
+    }
+
+    /// Takes a durable record. Returns it back when it is not wanted: the stream is discarded.
+    #[must_use]
+    pub fn add(&mut self, found: Found) -> Option<Found> {
+        let stream = self.streams.entry(found.head.stream).or_default();
+        if found.head.kind == wire::record::kind::FIN {
+            stream.fin_at = Some(found.head.offset);
+        }
+        if stream.discard {
+            return Some(found);
+        }
+        let before = stream.records.insert(found.head.offset, found);
+        stream.extend_whole();
+        before
+    }
+
+    /// The records from `offset` on that follow one another, at most `records_max`.
+    pub fn lookup(&self, stream: StreamId, offset: u64, records_max: usize) -> Lookup {
+        let Some(spooled) = self.streams.get(&stream) else { return Lookup::Gone };
+        let mut found = Vec::new();
+        let mut next = offset;
+        for (at, record) in spooled.records.range(offset..).take(records_max.max(1)) {
+            if *at != next {
+                break;
+            }
+            found.push(*record);
+            next += u64::from(record.head.raw_len);
+        }
+        match (found.is_empty(), spooled.reset) {
+            (false, _) => Lookup::Records(found),
+            (true, Some(code)) => Lookup::Reset(code),
+            (true, None) if spooled.discard => Lookup::Gone,
+            (true, None) => Lookup::Wait,
+        }
+    }
+
+    /// Notes that the sender reset the stream. False when the stream is not known.
+    pub fn reset(&mut self, stream: StreamId, code: u64) -> bool {
+        match self.streams.get_mut(&stream) {
+            Some(spooled) => {
+                spooled.reset.get_or_insert(code);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The code of the stream's reset.
+    pub fn reset_code(&self, stream: StreamId) -> Option<u64> {
+        self.streams.get(&stream)?.reset
+    }
+
+    /// Everything of the stream below this offset was given up.
+    pub fn taken(&self, stream: StreamId) -> u64 {
+        self.streams.get(&stream).map_or(0, |spooled| spooled.taken)
+    }
+
+    /// Takes out what lies before `offset`.
+    #[must_use]
+    pub fn take_below(&mut self, stream: StreamId, offset: u64) -> Vec<Found> {
+        let Some(spooled) = self.streams.get_mut(&stream) else { return Vec::new() };
+        let kept = spooled.records.split_off(&offset);
+        spooled.taken = spooled.taken.max(offset);
+        spooled.whole_to = spooled.whole_to.max(offset);
+        spooled.extend_whole();
+        std::mem::replace(&mut spooled.records, kept).into_values().collect()
+    }
+
+    /// Gives the stream up: takes out everything, and whatever still arrives is refused.
+    #[must_use]
+    pub fn discard(&mut self, stream: StreamId) -> Vec<Found> {
+        let spooled = self.streams.entry(stream).or_default();
+        spooled.discard = true;
+        std::mem::take(&mut spooled.records).into_values().collect()
+    }
+
+    /// Makes the stream a stored result, or ends that.
+    pub fn keep(&mut self, stream: StreamId, kept: bool) {
+        self.streams.entry(stream).or_default().kept = kept;
+    }
+
+    /// True for a stored result.
+    pub fn kept(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|spooled| spooled.kept)
+    }
+
+    /// True when nothing more will arrive: its FIN or its reset is here.
+    pub fn ended(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_none_or(|spooled| spooled.fin_at.is_some() || spooled.reset.is_some())
+    }
+
+    /// True when the FIN and everything before it is here, or was.
+    pub fn complete(&self, stream: StreamId) -> bool {
+        self.streams.get(&stream).is_some_and(|spooled| spooled.fin_at.is_some_and(|fin_at| spooled.whole_to > fin_at))
+    }
+
+    /// Forgets the stream; returns what was left of it.
+    #[must_use]
+    pub fn forget(&mut self, stream: StreamId) -> Vec<Found> {
+        self.streams.remove(&stream).map(|spooled| spooled.records.into_values().collect()).unwrap_or_default()
+    }
+
+    /// True while anything of the stream is known.
+    pub fn knows(&self, stream: StreamId) -> bool {
+        self.streams.contains_key(&stream)
+    }
+
+    /// The first record of a stream, if it is here.
+    pub fn first(&self, stream: StreamId) -> Option<Found> {
+        self.streams.get(&stream)?.records.get(&0).copied()
+    }
+
+    /// The known streams.
+    pub fn streams(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.streams.keys().copied()
+    }
+
+    /// Every record held, for a checkpoint.
+    pub fn records(&self) -> impl Iterator<Item = &Found> {
+        self.streams.values().flat_map(|spooled| spooled.records.values())
+    }
+
+    /// Streams that are known for more than their records: their state for a checkpoint.
+    pub fn marks(&self) -> impl Iterator<Item = StreamMark> + '_ {
+        self.streams.iter().map(|(stream, spooled)| StreamMark {
+            stream: *stream,
+            reset: spooled.reset,
+            discard: spooled.discard,
+            fin_at: spooled.fin_at,
+            taken: spooled.taken,
+        })
+    }
+
+    /// Restores what [`Self::marks`] gave.
+    pub fn restore_mark(&mut self, mark: StreamMark) {
+        let spooled = self.streams.entry(mark.stream).or_default();
+        spooled.reset = mark.reset;
+        spooled.discard = mark.discard;
+        spooled.fin_at = mark.fin_at;
+        spooled.taken = mark.taken;
+        spooled.whole_to = spooled.whole_to.max(mark.taken);
+        spooled.extend_whole();
+    }
+
+    /// Octets of stored payload held of one stream.
+    pub fn stream_bytes(&self, stream: StreamId) -> u64 {
+        self.streams
+            .get(&stream)
+            .map_or(0, |spooled| spooled.records.values().map(|found| u64::from(found.head.stored_len)).sum())
+    }
+
+    /// The records of one stream whose credit was not given back yet; they count as given back from now on.
+    #[must_use]
+    pub fn take_credit(&mut self, stream: StreamId) -> Vec<Found> {
+        let Some(spooled) = self.streams.get_mut(&stream) else { return Vec::new() };
+        let mut due = Vec::new();
+        for found in spooled.records.values_mut().filter(|found| !found.credited) {
+            found.credited = true;
+            due.push(*found);
+        }
+        due
+    }
+
+    /// Octets of stored payload held.
+    pub fn bytes(&self) -> u64 {
+        self.records().map(|found| u64::from(found.head.stored_len)).sum()
+    }
+}
+
+/// A stream's state besides its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamMark {
+    /// Which stream.
+    pub stream: StreamId,
+    /// The code of its reset.
+    pub reset: Option<u64>,
+    /// Nobody reads it.
+    pub discard: bool,
+    /// Where its FIN lies.
+    pub fin_at: Option<u64>,
+    /// Everything below was given up.
+    pub taken: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    //! The index alone, without a log.
+    use super::*;
+    use disk::log::Position;
+    use wire::Seq;
+    use wire::record::{RecordHeader, kind};
+
+    fn stream() -> StreamId {
+        StreamId::new(6).unwrap()
+    }
+
+    fn found(offset: u64, len: u32, kind: u8) -> Found {
+        let head = RecordHeader {
+            seq: Seq::new(offset + 1),
+            stream: stream(),
+            offset,
+            raw_len: len,
+            stored_len: len,
+            kind,
+            flags: 0,
+        };
+        Found { head, pd: [0; 32], position: Position { segment: 1, offset: 64 }, credited: false }
+    }
+
+    #[test]
+    fn records_are_found_by_offset_in_any_order() {
+        let mut spool = Spool::default();
+        assert!(spool.add(found(10, 5, kind::DATA)).is_none());
+        assert!(matches!(spool.lookup(stream(), 0, 8), Lookup::Wait));
+        assert!(spool.add(found(0, 10, kind::HEAD)).is_none());
+        let Lookup::Records(records) = spool.lookup(stream(), 0, 8) else { panic!("both are there") };
+        assert_eq!(records.len(), 2);
+        assert!(!spool.complete(stream()));
+        assert!(spool.add(found(15, 40, kind::FIN)).is_none());
+        assert!(spool.complete(stream()));
+        assert_eq!(spool.take_below(stream(), 15).len(), 2);
+        assert!(spool.complete(stream()));
+    }
+
+    #[test]
+    fn discarded_stream_refuses_what_still_arrives() {
+        let mut spool = Spool::default();
+        assert!(spool.add(found(0, 10, kind::HEAD)).is_none());
+        assert_eq!(spool.discard(stream()).len(), 1);
+        assert!(spool.add(found(10, 5, kind::DATA)).is_some());
+        assert!(!spool.ended(stream()));
+        assert!(spool.add(found(15, 40, kind::FIN)).is_some());
+        assert!(spool.ended(stream()));
+    }
+
+    #[test]
+    fn reset_is_seen_after_what_came_before_it() {
+        let mut spool = Spool::default();
+        assert!(spool.add(found(0, 10, kind::HEAD)).is_none());
+        assert!(spool.reset(stream(), 7));
+        assert!(matches!(spool.lookup(stream(), 0, 8), Lookup::Records(_)));
+        assert!(matches!(spool.lookup(stream(), 10, 8), Lookup::Reset(7)));
+    }
+}

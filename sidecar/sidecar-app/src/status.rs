@@ -1,0 +1,191 @@
+//! A snapshot of the whole engine for people, probes and metrics: what `/statusz` shows and `/metrics` counts.
+//!
+//! Invariants: nothing is decided here, and nothing secret is in it (no keys, bodies, headers or targets). Field names are an
+//! interface: they are added, never renamed; units come last (`_ms`, `_bytes`); times are Unix milliseconds unless they
+//! end in `_ms_ago`. It does no I/O and reads no clock. Files: `peer.rs` one peer, `diagnosis.rs` what is probably
+//! wrong, `backlog_age.rs` how long records wait. Test to read first: `json_is_the_documented_one`.
+
+mod backlog_age;
+mod diagnosis;
+mod peer;
+
+use std::collections::BTreeMap;
+
+use layer0_pipe::Counters;
+use layer2_http::State;
+use serde::Serialize;
+use wire::{EndpointId, Reject};
+
+pub use self::backlog_age::BacklogAges;
+pub use self::diagnosis::Diagnosis;
+pub use self::peer::{AlarmView, Credit, Liveness, PeerView};
+
+use self::diagnosis::Surroundings;
+
+/// Everything worth showing about this engine at one moment. The driver assembles it; `Default` is an empty one.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct EngineStatus {
+    /// Name of this program.
+    pub software: String,
+    /// Its version.
+    pub version: String,
+    /// This endpoint, as UUID.
+    pub endpoint: String,
+    /// Name of this side.
+    pub side: Option<String>,
+    /// When this engine started.
+    pub started_ms: u64,
+    /// When this snapshot was taken.
+    pub now_ms: u64,
+    /// The log on disk.
+    pub log_bytes: u64,
+    /// Stored results of operations.
+    pub results_bytes: u64,
+    /// A packet is being built or written.
+    pub publishing: bool,
+    /// Why the last packet could not be published; `None` as soon as one can.
+    pub outbox_failure: Option<String>,
+    /// The newest alarm of the inbox since the start.
+    pub inbox_alarm: Option<String>,
+    /// What the inbox counted since the start.
+    pub inbox: InboxView,
+    /// Operations begun here, by state: their number right now, ended ones included while they are remembered.
+    pub operations: BTreeMap<&'static str, u64>,
+    /// Calls of the far side that are open here.
+    pub executions: u64,
+    /// One per endpoint of the far side.
+    pub peers: Vec<PeerView>,
+}
+
+impl EngineStatus {
+    /// A snapshot with names and times filled in, and everything else empty.
+    #[must_use]
+    pub fn new(endpoint: EndpointId, started_ms: u64, now_ms: u64) -> Self {
+        Self {
+            software: "hoft".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            endpoint: endpoint.to_string(),
+            started_ms,
+            now_ms,
+            ..Self::default()
+        }
+    }
+
+    /// Renews every peer's diagnosis from what is known of the others and of the folders. Call it once all fields are set.
+    pub fn diagnose(&mut self) {
+        let alive = self.peers.iter().filter(|peer| peer.alive == Liveness::Alive).count();
+        let surroundings = Surroundings {
+            outbox_failure: self.outbox_failure.clone(),
+            others_alive: alive > 0,
+            others: self.peers.len() > 1,
+            unverified_files: if self.inbox.packets_used == 0 { self.inbox.unverified_files() } else { 0 },
+        };
+        for peer in &mut self.peers {
+            peer.diagnose(&surroundings);
+        }
+    }
+}
+
+/// Counts operations by state: every state's word, those without an operation included.
+#[must_use]
+pub fn count_states(states: impl IntoIterator<Item = State>) -> BTreeMap<&'static str, u64> {
+    let mut counts: BTreeMap<_, _> = State::ALL.into_iter().map(|state| (state.name(), 0)).collect();
+    for state in states {
+        *counts.entry(state.name()).or_default() += 1;
+    }
+    counts
+}
+
+/// What the inbox counted since the start; the meaning of each is that of [`Counters`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct InboxView {
+    /// Files of packet names that came up in the folder.
+    pub files_seen: u64,
+    /// Packets whose prefix verified and that were wanted.
+    pub packets_used: u64,
+    /// Verified packets that were ignored.
+    pub packets_ignored: u64,
+    /// Times a verified packet had to wait for its pair to be confirmed.
+    pub packets_waiting: u64,
+    /// Packets closed as complete.
+    pub complete: u64,
+    /// Packets closed as partial: cut or damaged files.
+    pub partial: u64,
+    /// Packets closed as unopenable.
+    pub unopenable: u64,
+    /// Partial packets that gave more frames later.
+    pub reopened: u64,
+    /// Verified frames.
+    pub frames: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Frames that were whole and did not verify or decode.
+    pub bad_frames: u64,
+    /// Files that repeat a closed packet.
+    pub duplicates: u64,
+    /// Files put aside because they cannot be used.
+    pub quarantined: u64,
+    /// Files removed from the folder.
+    pub removed: u64,
+    /// Files that came back after they were removed.
+    pub reappeared: u64,
+    /// Files that are not remembered because too many are.
+    pub overflowed: u64,
+    /// Bytes read from files.
+    pub read_bytes: u64,
+    /// Bytes of the verified frames, as stored.
+    pub frame_bytes: u64,
+    /// Failures of the file system while listing, reading or removing.
+    pub io_errors: u64,
+    /// Rejects by name, those counted at least once.
+    pub rejects: BTreeMap<&'static str, u64>,
+}
+
+impl InboxView {
+    /// Files that came from nobody whose key is pinned: another key, or damage that no mirror makes.
+    fn unverified_files(&self) -> u64 {
+        let names = [
+            Reject::KeyUnknown,
+            Reject::KeyRevoked,
+            Reject::SuiteRefused,
+            Reject::Checksum,
+            Reject::SignatureEd25519,
+            Reject::SignatureMldsa,
+            Reject::Tag,
+        ];
+        names
+            .iter()
+            .filter_map(|reject| self.rejects.get(reject.name()))
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+impl From<&Counters> for InboxView {
+    fn from(counters: &Counters) -> Self {
+        Self {
+            files_seen: counters.files_seen,
+            packets_used: counters.packets_used,
+            packets_ignored: counters.packets_ignored,
+            packets_waiting: counters.packets_waiting,
+            complete: counters.complete,
+            partial: counters.partial,
+            unopenable: counters.unopenable,
+            reopened: counters.reopened,
+            frames: counters.frames,
+            records: counters.records,
+            bad_frames: counters.bad_frames,
+            duplicates: counters.duplicates,
+            quarantined: counters.quarantined,
+            removed: counters.removed,
+            reappeared: counters.reappeared,
+            overflowed: counters.overflowed,
+            read_bytes: counters.bytes_read,
+            frame_bytes: counters.frame_bytes,
+            io_errors: counters.io_errors,
+            rejects: counters.rejects().map(|(reject, count)| (reject.name(), count)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
