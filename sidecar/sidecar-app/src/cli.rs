@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{config, keygen};
-use crate::{engine, mirror};
+use crate::{demo, engine, mirror};
 
 /// HTTP over file transfer: call HTTP APIs in another network when only files cross the gap.
 ///
@@ -31,6 +31,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Run a faulty stand-in for the file transfer service, for demos and tests.
     Mirror(Box<mirror::MirrorArgs>),
+    /// Watch it work: two engines, two faulty mirrors and an upstream on this machine, with a verdict at the end.
+    Demo(demo::DemoArgs),
 }
 
 /// Reads the command line and runs what it asks for.
@@ -40,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Keygen(args) => keygen::main(&args),
         Command::Config(command) => config::main(&command),
         Command::Mirror(args) => mirror::main(*args),
+        Command::Demo(args) => demo::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

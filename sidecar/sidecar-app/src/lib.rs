@@ -7,6 +7,7 @@ pub mod body;
 pub mod cli;
 pub mod command;
 pub mod commands;
+pub mod demo;
 pub mod driver;
 pub mod egress;
 pub mod engine;

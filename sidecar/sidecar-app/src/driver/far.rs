@@ -212,6 +212,10 @@ impl Driver {
     /// Gives up what was read of a request, unless it may be needed again.
     pub(super) fn request_read_to(&mut self, lane: Lane, offset: u64) {
         let now = self.clock.now();
+        // Until its dispatch mark stands, a restart begins the request anew and needs all of it.
+        if self.far.by_stream(&lane.peer, lane.stream).is_none() {
+            return;
+        }
         let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
         let Some(call) = slot.far_calls.get_mut(&lane.stream) else { return };
         if call.replayable && offset > REPLAY_BYTES_MAX {

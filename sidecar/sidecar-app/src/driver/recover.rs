@@ -318,6 +318,9 @@ impl Driver {
                 self.execute(peer, stream, head.as_ref().filter(|_| !reset));
             } else if reset {
                 self.request_reset(peer, stream);
+            } else if self.slots.get(&peer).is_some_and(|slot| slot.spool.taken(stream) > 0) {
+                // Not whole any more and never dispatched: it was answered without being executed.
+                self.refuse(peer, stream);
             } else {
                 self.request_arrived(peer, stream);
             }
