@@ -10,6 +10,8 @@ use wire::digest::Digest;
 use wire::record::RecordHeader;
 use wire::{EndpointId, StreamId};
 
+use crate::exchange::NearExchange;
+
 /// One stream of one peer's association.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lane {
@@ -17,6 +19,8 @@ pub struct Lane {
     pub peer: EndpointId,
     /// The stream.
     pub stream: StreamId,
+    /// Which association with the peer this belongs to: stream ids begin anew with each.
+    pub epoch: u32,
 }
 
 /// A record on its way into the log.
@@ -49,19 +53,6 @@ pub struct BeginCall {
     pub target: String,
     /// The route, where one was named.
     pub route: Option<String>,
-}
-
-/// What the driver did for a call.
-#[derive(Clone, Copy, Debug)]
-pub struct Begun {
-    /// The executing endpoint.
-    pub peer: EndpointId,
-    /// The request's stream.
-    pub request: StreamId,
-    /// The response's stream.
-    pub response: StreamId,
-    /// Octets of the request stream that its head occupies.
-    pub offset: u64,
 }
 
 /// Why a call was not accepted.
@@ -145,8 +136,8 @@ pub enum Command {
     Begin {
         /// The call.
         call: BeginCall,
-        /// Answered when durable.
-        reply: oneshot::Sender<Result<Begun, BeginError>>,
+        /// Answered when durable. Whoever drops the exchange unread cancels it.
+        reply: oneshot::Sender<Result<Box<NearExchange>, BeginError>>,
     },
     /// Append a record.
     Append {
@@ -224,4 +215,33 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<crate::status::EngineStatus>,
     },
+}
+
+impl Command {
+    /// The stream it is about, where that belongs to an association.
+    pub fn lane(&self) -> Option<Lane> {
+        match self {
+            Self::Append { lane, .. }
+            | Self::Abort { lane, .. }
+            | Self::Read { lane, .. }
+            | Self::ReaderDropped { lane, .. }
+            | Self::Detach { lane }
+            | Self::Dispatch { lane, .. } => Some(*lane),
+            Self::Begin { .. }
+            | Self::Operation { .. }
+            | Self::Operations { .. }
+            | Self::StoredResult { .. }
+            | Self::Status { .. } => None,
+        }
+    }
+
+    /// Tells whoever waits that the stream is gone.
+    pub fn refuse(self) {
+        match self {
+            Self::Append { reply, .. } => drop(reply.send(Err(AppendError::Gone))),
+            Self::Read { reply, .. } => drop(reply.send(ReadReply::Gone)),
+            // A dropped reply says no.
+            _ => {}
+        }
+    }
 }

@@ -5,12 +5,14 @@
 //! | 16–63 | layer 1 | peer 16 ‖ the entry as layer 1 encodes it ‖ for `Sent` and `Received`: the record's stored payload |
 //! | 64–127 | layer 2 | as layer 2 encodes it |
 //! | 128 | LIFE | my incarnation 16 ‖ nonce secret 32 |
-//! | 129 | SENT_AT | peer 16 ‖ seq 8 ‖ stream 8 ‖ record kind 1 ‖ stored_len 4 ‖ position 12: a record of mine in an older segment |
+//! | 129 | SENT_AT | peer 16 ‖ seq 8 ‖ stream 8 ‖ record kind 1 ‖ position 12: a record of mine in an older segment |
 //! | 130 | SPOOLED | peer 16 ‖ record header 36 ‖ payload digest 32 ‖ position 12: a received record in an older segment |
 //! | 131 | TAKEN | peer 16 ‖ stream 8 ‖ offset 8: received records of the stream below the offset are given up |
 //! | 132 | FORGOTTEN | peer 16 ‖ stream 8: the received stream is forgotten |
 //! | 133 | MARK | peer 16 ‖ stream 8 ‖ bits 1 (0 reset, 1 discard, 2 fin) ‖ reset code 8 ‖ fin offset 8 ‖ given up below 8 |
 //! | 134 | REQUEST_ENDED | peer 16 ‖ stream 8: my request stream got its FIN or was reset |
+//! | 135 | KEPT | peer 16 ‖ stream 8 ‖ operation 16 ‖ kept 1: the received stream is the stored result of the operation, or no longer |
+//! | 136 | FAR_OVER | peer 16 ‖ stream 8: the request of this stream has its answer, and more of it is not wanted |
 //!
 //! Integers are little-endian; a record header is seq, stream, offset (8 each), raw_len, stored_len (4 each), kind,
 //! flags, two zero octets. `SENT_AT`, `SPOOLED` and `MARK` stand only in checkpoints. Payloads longer than known are
@@ -18,6 +20,7 @@
 
 use bytes::Bytes;
 use disk::log::Position;
+use layer2_http::operation::OperationId;
 use wire::record::RecordHeader;
 use wire::{EndpointId, Incarnation, Seq, StreamId};
 
@@ -87,6 +90,24 @@ pub enum EngineEntry {
         /// Which stream.
         stream: StreamId,
     },
+    /// A received stream is a stored result, or no longer.
+    Kept {
+        /// From which peer.
+        peer: EndpointId,
+        /// Which stream.
+        stream: StreamId,
+        /// Of which operation.
+        operation: OperationId,
+        /// Whether it is.
+        kept: bool,
+    },
+    /// A request has its answer, and more of it is not wanted.
+    FarOver {
+        /// From which peer.
+        peer: EndpointId,
+        /// The request's stream.
+        stream: StreamId,
+    },
 }
 
 /// A sent record's place.
@@ -98,8 +119,6 @@ pub struct SentPlace {
     pub stream: StreamId,
     /// Its kind.
     pub kind: u8,
-    /// Octets of its stored payload.
-    pub stored_len: u32,
     /// The log entry that holds it.
     pub position: Position,
 }
@@ -127,6 +146,8 @@ impl EngineEntry {
             Self::Forgotten { .. } => 132,
             Self::Mark { .. } => 133,
             Self::RequestEnded { .. } => 134,
+            Self::Kept { .. } => 135,
+            Self::FarOver { .. } => 136,
         }
     }
 
@@ -143,7 +164,6 @@ impl EngineEntry {
                 put_u64(&mut out, place.seq.get());
                 put_u64(&mut out, place.stream.get());
                 out.push(place.kind);
-                out.extend_from_slice(&place.stored_len.to_le_bytes());
                 out.extend_from_slice(&place.position.to_bytes());
             }
             Self::Spooled { peer, found } => {
@@ -157,7 +177,15 @@ impl EngineEntry {
                 put_u64(&mut out, stream.get());
                 put_u64(&mut out, *below);
             }
-            Self::Forgotten { peer, stream } | Self::RequestEnded { peer, stream } => {
+            Self::Kept { peer, stream, operation, kept } => {
+                out.extend_from_slice(peer.as_bytes());
+                put_u64(&mut out, stream.get());
+                out.extend_from_slice(operation.as_bytes());
+                out.push(u8::from(*kept));
+            }
+            Self::Forgotten { peer, stream }
+            | Self::RequestEnded { peer, stream }
+            | Self::FarOver { peer, stream } => {
                 out.extend_from_slice(peer.as_bytes());
                 put_u64(&mut out, stream.get());
             }
@@ -186,7 +214,6 @@ impl EngineEntry {
                     seq: Seq::new(input.u64()?),
                     stream: input.stream()?,
                     kind: input.array::<1>()?[0],
-                    stored_len: input.u32()?,
                     position: input.position()?,
                 },
             },
@@ -215,6 +242,13 @@ impl EngineEntry {
                 Self::Mark { peer, mark }
             }
             134 => Self::RequestEnded { peer: input.endpoint()?, stream: input.stream()? },
+            135 => Self::Kept {
+                peer: input.endpoint()?,
+                stream: input.stream()?,
+                operation: OperationId::from_bytes(input.array()?).ok()?,
+                kept: input.array::<1>()? != [0],
+            },
+            136 => Self::FarOver { peer: input.endpoint()?, stream: input.stream()? },
             _ => return None,
         })
     }
@@ -300,7 +334,7 @@ mod tests {
             EngineEntry::Life { incarnation: Incarnation { generation: 1, random: [2; 8] }, nonce_secret: [3; 32] },
             EngineEntry::SentAt {
                 peer,
-                place: SentPlace { seq: Seq::new(5), stream, kind: 33, stored_len: 8, position },
+                place: SentPlace { seq: Seq::new(5), stream, kind: 33, position },
             },
             EngineEntry::Spooled { peer, found: FoundEq(Found { head, pd: [4; 32], position, credited: false }) },
             EngineEntry::Taken { peer, stream, below: 12 },
@@ -310,6 +344,8 @@ mod tests {
                 mark: StreamMark { stream, reset: Some(4), discard: true, fin_at: None, taken: 5 },
             },
             EngineEntry::RequestEnded { peer, stream },
+            EngineEntry::Kept { peer, stream, operation: OperationId::from_bytes([9; 16]).unwrap(), kept: true },
+            EngineEntry::FarOver { peer, stream },
         ];
         for entry in entries {
             let payload = entry.encode();

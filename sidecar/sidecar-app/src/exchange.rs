@@ -17,7 +17,7 @@ use layer2_http::operation::{OperationId, OperationView};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use wire::digest::Digest;
-use wire::{EndpointId, StreamId};
+use wire::EndpointId;
 
 use crate::command::{AppendError, BeginCall, BeginError, Command, Found, Lane, Outgoing, ReadReply, StoredResult};
 use crate::driver::Event;
@@ -46,17 +46,9 @@ impl DriverHandle {
     /// # Errors
     /// Says why nothing was accepted; then nothing was sent either.
     pub async fn begin(&self, call: BeginCall) -> Result<NearExchange, BeginError> {
-        let operation = call.operation;
         let (reply, answer) = oneshot::channel();
         self.send(Command::Begin { call, reply });
-        let begun = answer.await.unwrap_or(Err(BeginError::Stopping))?;
-        let response = Lane { peer: begun.peer, stream: begun.response };
-        Ok(NearExchange {
-            operation,
-            peer: begun.peer,
-            request: RecordWriter::new(self.clone(), Lane { peer: begun.peer, stream: begun.request }, begun.offset),
-            response: RecordReader::new(self.clone(), response, false),
-        })
+        answer.await.unwrap_or(Err(BeginError::Stopping)).map(|exchange| *exchange)
     }
 
     /// What is known of an operation, if it is known.
@@ -93,16 +85,27 @@ impl DriverHandle {
     }
 }
 
-/// The caller's end: the request to write, the response to read.
+/// The caller's end: the request to write, the response to read. Dropping it cancels the call, so a caller that goes
+/// away while it begins leaves nothing behind.
 pub struct NearExchange {
-    /// The operation this exchange carries out.
-    pub operation: OperationId,
-    /// The endpoint that executes it.
-    pub peer: EndpointId,
     /// The request, whose head is written already.
     pub request: RecordWriter,
     /// The response.
     pub response: RecordReader,
+}
+
+impl std::fmt::Debug for NearExchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NearExchange").field("response", &self.response.lane).finish_non_exhaustive()
+    }
+}
+
+/// The caller's end of an exchange whose head occupies `offset` octets of `request`.
+pub fn near_exchange(driver: &DriverHandle, request: Lane, response: Lane, offset: u64) -> NearExchange {
+    NearExchange {
+        request: RecordWriter::new(driver.clone(), request, offset),
+        response: RecordReader::new(driver.clone(), response, false),
+    }
 }
 
 /// The executing end: the request to read, the response to write.
@@ -341,18 +344,16 @@ impl Drop for RecordReader {
 /// Makes the executing end of an exchange for the driver to hand to the egress.
 pub fn far_exchange(
     driver: &DriverHandle,
-    peer: EndpointId,
-    request: StreamId,
-    response: StreamId,
+    request: Lane,
     attempt: u32,
     cancelled: CancellationToken,
 ) -> FarExchange {
-    let lane = Lane { peer, stream: request };
+    let response = Lane { stream: request.stream.response_of(), ..request };
     FarExchange {
-        peer,
-        request: RecordReader::new(driver.clone(), lane, false),
-        response: RecordWriter::new(driver.clone(), Lane { peer, stream: response }, 0),
-        dispatch: DispatchMark::new(driver.clone(), lane, attempt),
+        peer: request.peer,
+        request: RecordReader::new(driver.clone(), request, false),
+        response: RecordWriter::new(driver.clone(), response, 0),
+        dispatch: DispatchMark::new(driver.clone(), request, attempt),
         attempt,
         cancelled,
     }

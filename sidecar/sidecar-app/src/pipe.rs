@@ -198,6 +198,7 @@ pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &S
     let gate = Gate::new(FRAMES_AHEAD_MAX);
     let mut due = began;
     let mut trouble = None;
+    let mut told = Counters::default();
     loop {
         match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Disconnected) => return,
@@ -224,9 +225,11 @@ pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &S
             }
         }
         let report = inbox.scan(began.elapsed(), &mut |arrival| forward(arrival, events, &gate));
-        let seen = Event::Inbox(InboxEvent::Counters(Box::new(inbox.counters().clone())));
-        if report.progressed && events.send(seen).is_err() {
-            return;
+        if *inbox.counters() != told {
+            told = inbox.counters().clone();
+            if events.send(Event::Inbox(InboxEvent::Counters(Box::new(told.clone())))).is_err() {
+                return;
+            }
         }
         let error = report.error.map(|error| error.to_string());
         if error != trouble {

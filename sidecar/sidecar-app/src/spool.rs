@@ -204,6 +204,13 @@ impl Spool {
         spooled.extend_whole();
     }
 
+    /// Octets of content held of one stream, as credit counts them.
+    pub fn stream_raw_bytes(&self, stream: StreamId) -> u64 {
+        self.streams
+            .get(&stream)
+            .map_or(0, |spooled| spooled.records.values().map(|found| u64::from(found.head.raw_len)).sum())
+    }
+
     /// Octets of stored payload held of one stream.
     pub fn stream_bytes(&self, stream: StreamId) -> u64 {
         self.streams

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use wire::Reject;
 
 /// Counts of one inbox; all start at zero.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
     rejects: BTreeMap<Reject, u64>,

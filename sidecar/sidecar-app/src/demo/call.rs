@@ -28,10 +28,11 @@ use super::upstream::CALL;
 pub(super) const ROUTE: &str = "demo";
 /// A host that no rule names.
 const UNLISTED_HOST: &str = "elsewhere.invalid";
-/// Attempts at one call.
-const ATTEMPTS_MAX: u32 = 20;
-/// Pause before asking again.
+/// How long a call that is given up may take to say where it stands.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+/// Pause before asking again, and the longest before another attempt.
 const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What all calls of a run share.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub(super) struct Attempt {
     pub(super) begun_ms: u64,
     /// When its outcome was known.
     pub(super) ended_ms: Option<u64>,
+    /// Why it was not the last one.
+    pub(super) failed_with: Option<String>,
 }
 
 /// How a call ended for its caller.
@@ -98,19 +101,40 @@ enum End {
 /// Makes a call, as often as it takes and is right.
 pub(super) async fn carry_out(line: &Line, plan: Plan) -> Record {
     let mut attempts = Vec::new();
-    let outcome = tokio::select! {
-        outcome = try_until_settled(line, &plan, &mut attempts) => outcome,
-        () = line.give_up.cancelled() => Outcome::Lost("it was not answered in time".to_owned()),
+    let settled = tokio::select! {
+        outcome = try_until_settled(line, &plan, &mut attempts) => Some(outcome),
+        () = line.give_up.cancelled() => None,
+    };
+    let outcome = match settled {
+        Some(outcome) => outcome,
+        None => Outcome::Lost(format!("it was not answered in time; {}", last_words(line, &attempts).await)),
     };
     Record { plan, attempts, outcome }
 }
 
+/// What its operation says about a call that is given up: where to look for the cause.
+async fn last_words(line: &Line, attempts: &[Attempt]) -> String {
+    let Some(attempt) = attempts.last() else { return "it was never sent".to_owned() };
+    let before = attempts.iter().rev().find_map(|attempt| attempt.failed_with.as_deref());
+    let before = before.map(|why| format!("; the attempt before failed with {why}")).unwrap_or_default();
+    let place = attempt.operation.location();
+    let answer = tokio::time::timeout(LAST_WORDS_MAX, line.client.get(&place)).await;
+    let said = match answer {
+        Ok(Ok(answer)) => format!("says {}", String::from_utf8_lossy(&answer.beginning)),
+        Ok(Err(failure)) => format!("cannot be asked: {failure:?}"),
+        Err(_) => "does not answer".to_owned(),
+    };
+    format!("{place} ({}, begun at {} ms) {said}{before}", attempt.marker, attempt.begun_ms)
+}
+
+/// Only time ends the attempts: whoever is told that nothing was executed, for want of room or of a peer, tries later.
 async fn try_until_settled(line: &Line, plan: &Plan, attempts: &mut Vec<Attempt>) -> Outcome {
-    let mut last = String::new();
-    for number in 0..ATTEMPTS_MAX {
+    let mut pause = PAUSE;
+    for number in 0.. {
         if number > 0 {
             line.progress.call_repeated();
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
         let attempt = Attempt::new(line, plan, number);
         attempts.push(attempt.clone());
@@ -125,10 +149,14 @@ async fn try_until_settled(line: &Line, plan: &Plan, attempts: &mut Vec<Attempt>
                     .map_or(Outcome::Right, Outcome::Wrong);
             }
             End::Open(why) if !plan.repeatable() => return Outcome::Unknown(why),
-            End::NotExecuted(why) | End::Open(why) => last = why,
+            End::NotExecuted(why) | End::Open(why) => {
+                if let Some(attempt) = attempts.last_mut() {
+                    attempt.failed_with = Some(why);
+                }
+            }
         }
     }
-    Outcome::Lost(format!("{ATTEMPTS_MAX} attempts failed, the last one with {last}"))
+    Outcome::Lost("there are no more numbers for attempts".to_owned())
 }
 
 /// Sends one operation until it is accepted, and finds out what became of it.
@@ -261,6 +289,7 @@ impl Attempt {
             operation: OperationId::v7(unix_ms(), &random),
             begun_ms: line.progress.now_ms(),
             ended_ms: None,
+            failed_with: None,
         }
     }
 }

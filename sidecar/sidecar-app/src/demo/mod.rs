@@ -6,20 +6,23 @@
 //!
 //! Invariants: standard output carries the result alone (with `--json`: one object); the status is 0 only if every promise
 //! was kept; children, terminal and folder are cleared away however it ends. The demo knows nothing of the engines but
-//! what their ports say. Files: `mix.rs` what is called, `call.rs` one call, `stage.rs` the children, `run.rs` the course of
-//! a run, `verdict.rs` the judgement. Test to read first: `verdict/tests.rs`, `a_run_without_trouble_is_good`.
+//! what their ports say. Files: `mix.rs` what is called, `call.rs` one call, `stage.rs` the children, `course.rs` what happens
+//! to them, `verdict.rs` the judgement. Test to read first: `verdict/tests.rs`, `a_run_without_trouble_is_good`.
 
 mod answer;
 mod call;
 mod child;
 mod client;
 mod content;
+mod course;
 mod dice;
+mod folder;
 mod mix;
 mod packets;
 mod picture;
 mod progress;
 mod run;
+mod sides;
 mod stage;
 mod upstream;
 mod verdict;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::packets::Packets;
 use super::progress::{Event, Progress, Tally, Which};
-use super::stage::{FAR, NEAR};
+use super::sides::{FAR, NEAR};
 use super::verdict::Verdict;
 use super::view::{EngineView, Sources, View};
 

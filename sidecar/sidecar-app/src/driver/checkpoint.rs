@@ -6,6 +6,7 @@
 use wire::EndpointId;
 
 use super::slot::Slot;
+use crate::command::Lane;
 use super::{Driver, DriverError};
 use crate::entry::{EngineEntry, FoundEq};
 
@@ -41,6 +42,9 @@ impl Driver {
         for (peer, slot) in &self.slots {
             snapshot_slot(*peer, slot, &mut out);
         }
+        for (operation, Lane { peer, stream, .. }) in &self.results {
+            put(&mut out, EngineEntry::Kept { peer: *peer, stream: *stream, operation: *operation, kept: true });
+        }
         out
     }
 }
@@ -64,6 +68,9 @@ fn snapshot_slot(peer: EndpointId, slot: &Slot, out: &mut Vec<(u8, Vec<u8>)>) {
         if call.request_ended {
             put(out, EngineEntry::RequestEnded { peer, stream: *stream });
         }
+    }
+    for stream in &slot.far_over {
+        put(out, EngineEntry::FarOver { peer, stream: *stream });
     }
 }
 

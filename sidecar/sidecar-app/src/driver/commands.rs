@@ -7,6 +7,13 @@ use crate::command::{Command, Lane, Outgoing};
 
 impl Driver {
     pub(super) fn handle_command(&mut self, command: Command) {
+        if let Some(lane) = command.lane()
+            && self.slots.get(&lane.peer).is_none_or(|slot| slot.epoch != lane.epoch)
+        {
+            // Of an association that is over: the same stream number may be another exchange's by now.
+            command.refuse();
+            return;
+        }
         match command {
             Command::Begin { call, reply } => self.begin(call, reply),
             Command::Append { lane, outgoing, reply } => self.append(lane, outgoing, reply),
@@ -40,23 +47,17 @@ impl Driver {
         reply: tokio::sync::oneshot::Sender<Result<(), crate::command::AppendError>>,
     ) {
         let now = self.clock.now();
+        self.journal.gather(outgoing.payload.len() as u64);
         if outgoing.kind == kind::HEAD && !lane.stream.is_request() {
             self.response_begun(lane.peer, lane.stream);
         }
-        let log_room = self.log_room(lane.peer);
         let Some(slot) = self.slots.get_mut(&lane.peer) else {
             let _ = reply.send(Err(crate::command::AppendError::Gone));
             return;
         };
-        if slot.append(now, lane.stream, outgoing, reply, log_room) {
+        if slot.append(now, lane.stream, outgoing, reply) {
             self.stream_finished(lane);
         }
-    }
-
-    /// Octets that the quota of my log leaves.
-    pub(super) fn log_room(&self, peer: wire::EndpointId) -> u64 {
-        let used = self.slots.get(&peer).map_or(0, |slot| slot.sent_bytes);
-        self.settings.send_log_bytes_max.saturating_sub(used)
     }
 
     /// The FIN of a stream of mine was appended.

@@ -21,6 +21,7 @@ use super::journal::WhenDurable;
 use super::slot::{FarCall, Writing};
 use super::{Clock, Driver};
 use crate::command::{Lane, Outgoing};
+use crate::entry::EngineEntry;
 use crate::{egress, exchange};
 
 /// Octets of a request that are kept so that it can be tried again after a crash.
@@ -42,10 +43,13 @@ impl Driver {
             return;
         }
         let Some(first) = slot.spool.first(request) else { return };
-        let slow = slot.peer.status(self.clock.now()).srtt_us.is_some_and(|srtt| srtt > CUT_THROUGH_RTT_US);
-        let large = slot.spool.stream_bytes(request) >= self.settings.replication.stream_window_bytes / 2;
-        if slow && !large && !slot.spool.complete(request) {
-            return;
+        if !slot.spool.complete(request) {
+            let slow = slot.peer.status(self.clock.now()).srtt_us.is_some_and(|srtt| srtt > CUT_THROUGH_RTT_US);
+            // What waits here holds credit: it must not be what its own rest, or another request, waits for.
+            let large = slot.spool.stream_raw_bytes(request) >= self.settings.replication.stream_window_bytes / 2;
+            if slow && !large && !self.pool_is_tight(peer) {
+                return;
+            }
         }
         let head = self.journal.payload(&first).and_then(|payload| RequestHead::decode(&payload).ok());
         self.execute(peer, request, head.as_ref());
@@ -66,15 +70,17 @@ impl Driver {
         let replayable = harmless;
         let cancelled = CancellationToken::new();
         let call =
-            FarCall { operation, replayable, cancelled: cancelled.clone(), request_read: false, response_ended: false };
+            FarCall { operation, replayable, cancelled: cancelled.clone(), dispatched: known == Some(operation), request_read: false, response_ended: false };
         slot.far_calls.insert(request, call);
         if let Recovery::Run { attempt } | Recovery::RunAgain { attempt } = recovery {
-            let far = exchange::far_exchange(&self.outlets.handle, peer, request, response, attempt, cancelled);
+            let lane = slot.lane(peer, request);
+            let far = exchange::far_exchange(&self.outlets.handle, lane, attempt, cancelled);
             let _ = self.outlets.egress.send(far);
             return;
         }
         // Nobody will read this request.
-        self.request_reader_dropped(Lane { peer, stream: request }, false);
+        let lane = slot.lane(peer, request);
+        self.request_reader_dropped(lane, false);
         match recovery {
             Recovery::Run { .. } | Recovery::RunAgain { .. } => {}
             Recovery::OutcomeUnknown => self.answer(peer, request, &Problem::outcome_unknown(operation)),
@@ -112,13 +118,23 @@ impl Driver {
         body.record(data.raw_len, &data.pd);
         let fin = Outgoing::plain(kind::FIN, crate::record::fin_payload(body));
         self.response_begun(peer, response);
-        if let Some(slot) = self.slots.get_mut(&peer) {
-            for outgoing in [Outgoing::plain(kind::HEAD, head), data, fin] {
-                // A stream that takes no more is over already.
-                let _ = slot.append_now(now, response, outgoing);
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        for outgoing in [Outgoing::plain(kind::HEAD, head), data, fin] {
+            if slot.append_now(now, response, outgoing).is_err() {
+                // No room: a reset needs none, and says at least that there is no response.
+                self.response_aborted(peer, response, code::INCOMPLETE);
+                return;
             }
         }
         self.response_finished(peer, response);
+    }
+
+    /// True when half of what the far side may send ahead is used up.
+    fn pool_is_tight(&self, peer: EndpointId) -> bool {
+        self.slots.get(&peer).is_some_and(|slot| {
+            let unconsumed = slot.peer.status(self.clock.now()).unconsumed_bytes;
+            unconsumed >= self.settings.replication.receive_pool_bytes / 2
+        })
     }
 
     /// Ends a request that cannot be read: it was not executed.
@@ -127,9 +143,11 @@ impl Driver {
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         slot.peer.reset_stream(now, request.response_of(), code::REFUSED);
         slot.far_over.insert(request);
+        slot.end_writing(request.response_of());
         if !slot.spool.ended(request) {
             slot.peer.stop_sending(now, request, code::REFUSED);
         }
+        self.journal.note_behind(&EngineEntry::FarOver { peer, stream: request });
         let left = slot.spool.discard(request);
         slot.give_up(now, left, &mut self.journal);
         self.forget_far_if_ended(peer, request);
@@ -145,6 +163,9 @@ impl Driver {
                 for entry in &entries {
                     self.note_far(entry);
                 }
+                if let Some(call) = self.slots.get_mut(&lane.peer).and_then(|slot| slot.far_calls.get_mut(&lane.stream)) {
+                    call.dispatched = true;
+                }
                 self.journal.when_durable(WhenDurable::Dispatched(reply));
             }
             // The reply is dropped: the egress sends nothing, and its response ends as incomplete.
@@ -159,7 +180,7 @@ impl Driver {
     /// The head of a response is about to be appended.
     pub(super) fn response_begun(&mut self, peer: EndpointId, response: StreamId) {
         let request = StreamId::request(response.exchange());
-        let Some(operation) = self.far_operation(peer, request) else { return };
+        let Some(operation) = self.far.by_stream(&peer, request) else { return };
         if let Some(entry) = self.far.response_begun(operation) {
             self.note_far(&entry);
         }
@@ -171,12 +192,10 @@ impl Driver {
         if let Some(slot) = self.slots.get_mut(&peer) {
             slot.end_writing(response);
         }
-        let Some(operation) = self.far_operation(peer, request) else { return };
-        if let Some(entry) = self.far.done(operation) {
-            // Behind the FIN in the log: a mark without its FIN would let the caller wait for ever.
+        if let Some(entry) = self.far.by_stream(&peer, request).and_then(|operation| self.far.done(operation)) {
             let mut payload = Vec::new();
             entry.encode(&mut payload);
-            self.deferred.push((entry.kind(), payload));
+            self.journal.push_behind(entry.kind(), payload);
         }
         if let Some(call) = self.slots.get_mut(&peer).and_then(|slot| slot.far_calls.get_mut(&request)) {
             call.response_ended = true;
@@ -189,7 +208,7 @@ impl Driver {
         let now = self.clock.now();
         let request = StreamId::request(response.exchange());
         // A call that was never dispatched can say so.
-        let dispatched = self.far_operation(peer, request).is_some_and(|operation| self.far.seen(operation));
+        let dispatched = self.far.by_stream(&peer, request).is_some();
         let why = if dispatched { why } else { code::REFUSED };
         if let Some(slot) = self.slots.get_mut(&peer) {
             slot.peer.reset_stream(now, response, why);
@@ -216,9 +235,11 @@ impl Driver {
         if self.far.by_stream(&lane.peer, lane.stream).is_none() {
             return;
         }
+        let tight = self.pool_is_tight(lane.peer);
+        let keep_max = REPLAY_BYTES_MAX.min(self.settings.replication.stream_window_bytes / 2);
         let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
         let Some(call) = slot.far_calls.get_mut(&lane.stream) else { return };
-        if call.replayable && offset > REPLAY_BYTES_MAX {
+        if call.replayable && (tight || offset > keep_max) {
             call.replayable = false;
         }
         if !call.replayable {
@@ -246,7 +267,7 @@ impl Driver {
         slot.stop(response, why);
         match slot.far_calls.get(&request) {
             Some(call) => call.cancelled.cancel(),
-            None if slot.far_over.contains(&request) => {}
+            None if slot.far_over.contains(&request) || !slot.peer.is_receiving(request) => {}
             None => self.refuse(peer, request),
         }
     }
@@ -261,6 +282,7 @@ impl Driver {
         }
         slot.far_calls.remove(&request);
         slot.far_over.insert(request);
+        self.journal.note_behind(&EngineEntry::FarOver { peer, stream: request });
         let left = slot.spool.discard(request);
         slot.give_up(now, left, &mut self.journal);
         self.forget_far_if_ended(peer, request);
@@ -273,7 +295,6 @@ impl Driver {
         if slot.far_over.contains(&request) && slot.spool.ended(request) {
             slot.far_over.remove(&request);
             slot.peer.close_stream(request);
-            slot.peer.close_stream(request.response_of());
             slot.forget_stream(now, peer, request, &mut self.journal);
         }
     }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use disk::log::{Log, LogError, Position};
 use tokio::sync::oneshot;
 
-use crate::command::{BeginError, Begun, Found};
+use crate::command::{BeginError, Found};
+use crate::entry::EngineEntry;
+use crate::exchange::NearExchange;
 use crate::record;
 
 /// The log's writer with its gathered entries.
@@ -16,20 +18,24 @@ pub(super) struct Journal {
     urgent: bool,
     gathered_bytes: u64,
     waiting: Vec<WhenDurable>,
+    /// Entries that must lie behind what layer 1 is about to append.
+    behind: Vec<(u8, Vec<u8>)>,
+    /// Places that are given up once the reason for it is durable.
+    unpins: Vec<Position>,
     failed: Option<LogError>,
 }
 
 /// A reply that waits for durability.
 pub(super) enum WhenDurable {
     /// An exchange began.
-    Begun(oneshot::Sender<Result<Begun, BeginError>>, Begun),
+    Begun(oneshot::Sender<Result<Box<NearExchange>, BeginError>>, Box<NearExchange>),
     /// A dispatch mark stands.
     Dispatched(oneshot::Sender<()>),
 }
 
 impl Journal {
     pub(super) fn new(log: Log) -> Self {
-        Self { log, urgent: false, gathered_bytes: 0, waiting: Vec::new(), failed: None }
+        Self { log, urgent: false, gathered_bytes: 0, waiting: Vec::new(), behind: Vec::new(), unpins: Vec::new(), failed: None }
     }
 
     /// The stored payload of a received record, inflated; `None` when it cannot be had.
@@ -50,6 +56,29 @@ impl Journal {
         if let Err(error) = self.append(kind, &[payload], urgent) {
             self.failed.get_or_insert(error);
         }
+    }
+
+    /// Notes an entry that must not be found without what layer 1 appends in this turn: a mark without the record that
+    /// justifies it would end an exchange that never got its end.
+    pub(super) fn note_behind(&mut self, entry: &EngineEntry) {
+        self.behind.push((entry.kind(), entry.encode()));
+    }
+
+    /// As [`Self::note_behind`], for an entry of another layer.
+    pub(super) fn push_behind(&mut self, kind: u8, payload: Vec<u8>) {
+        self.behind.push((kind, payload));
+    }
+
+    /// Appends what was to lie behind.
+    pub(super) fn append_behind(&mut self) {
+        for (kind, payload) in std::mem::take(&mut self.behind) {
+            self.note(kind, &payload, false);
+        }
+    }
+
+    /// Counts octets that will be appended at the end of this turn.
+    pub(super) fn gather(&mut self, bytes: u64) {
+        self.gathered_bytes += bytes;
     }
 
     pub(super) fn gathered_bytes(&self) -> u64 {
@@ -73,6 +102,9 @@ impl Journal {
         self.log.commit()?;
         self.urgent = false;
         self.gathered_bytes = 0;
+        for position in self.unpins.drain(..) {
+            self.log.unpin(position);
+        }
         Ok(true)
     }
 
@@ -108,8 +140,9 @@ impl Journal {
         self.log.pin(position);
     }
 
+    /// Gives a place up, once the reason for it (in the log by the next commit) is durable.
     pub(super) fn unpin(&mut self, position: Position) {
-        self.log.unpin(position);
+        self.unpins.push(position);
     }
 
     pub(super) fn bytes_on_disk(&self) -> u64 {

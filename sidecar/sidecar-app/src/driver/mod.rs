@@ -20,7 +20,7 @@ mod recover;
 mod report;
 mod slot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ use wire::control::EndpointName;
 use wire::{EndpointId, Incarnation};
 
 use self::journal::Journal;
+use self::near::WaitingBegin;
 pub use self::pipe_events::chain;
 pub use self::recover::RecoverError;
 use self::slot::Slot;
@@ -148,6 +149,8 @@ pub struct Driver {
     incarnation: Incarnation,
     nonce_secret: [u8; 32],
     life_known: bool,
+    /// The log is being replayed: slots are not complete yet.
+    replaying: bool,
     journal: Journal,
     slots: BTreeMap<EndpointId, Slot>,
     near: Operations,
@@ -161,8 +164,8 @@ pub struct Driver {
     /// Where stored results lie.
     results: BTreeMap<OperationId, Lane>,
     results_bytes: u64,
-    /// Entries that must lie behind what layer 1 is about to append.
-    deferred: Vec<(u8, Vec<u8>)>,
+    /// Calls that wait until the far side allows another exchange.
+    waiting_begins: VecDeque<WaitingBegin>,
     expiry_due: Instant,
     sweep_due: Instant,
     next_slot: usize,
@@ -190,7 +193,7 @@ impl Driver {
                         self.settle()?;
                         return Ok(());
                     }
-                    self.handle(event);
+                    self.handle(event)?;
                     taken += 1;
                     let full = taken >= TURN_EVENTS_MAX || self.journal.gathered_bytes() >= TURN_BYTES_MAX;
                     next = if full { None } else { events.try_recv().ok() };
@@ -201,13 +204,14 @@ impl Driver {
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) -> Result<(), DriverError> {
         match event {
             Event::Command(command) => self.handle_command(command),
-            Event::Inbox(event) => self.handle_inbox(event),
+            Event::Inbox(event) => self.handle_inbox(event)?,
             Event::Outbox(event) => self.handle_outbox(event),
             Event::Stop => {}
         }
+        Ok(())
     }
 
     fn wait(&self) -> Duration {
@@ -254,9 +258,7 @@ impl Driver {
         for (peer, slot) in &mut self.slots {
             slot.append_persists(*peer, &mut self.journal)?;
         }
-        for (kind, payload) in self.deferred.drain(..) {
-            self.journal.note(kind, &payload, false);
-        }
+        self.journal.append_behind();
         if self.journal.commit_if_urgent()? {
             let now = self.clock.now();
             for slot in self.slots.values_mut() {

@@ -4,7 +4,7 @@
 //! or kept whole where the caller chose the operation's id, within the results' quota; streams are closed when both ends
 //! are over. Operation states only move forward: layer 2 sees to that.
 
-use layer1_replication::Timestamp;
+use layer1_replication::{AppendError as Refusal, Timestamp};
 use layer2_http::ResponseHead;
 use layer2_http::fin::code;
 use layer2_http::near::{Begun as BegunEntry, NearEntry};
@@ -17,8 +17,16 @@ use wire::{EndpointId, StreamId};
 use super::journal::WhenDurable;
 use super::slot::{NearCall, Writing};
 use super::{Clock, Driver};
-use crate::command::{BeginCall, BeginError, Begun, Found, Lane, Outgoing, StoredResult};
+use crate::command::{BeginCall, BeginError, Found, Lane, Outgoing, StoredResult};
 use crate::entry::EngineEntry;
+use crate::exchange::{self, NearExchange};
+
+/// Calls that may wait for an exchange.
+const WAITING_BEGINS_MAX: usize = 1024;
+
+type BeginReply = oneshot::Sender<Result<Box<NearExchange>, BeginError>>;
+/// A call that waits until the far side allows another exchange.
+pub(super) type WaitingBegin = (BeginCall, BeginReply);
 
 impl Driver {
     pub(super) fn note_near(&mut self, entry: &NearEntry) {
@@ -30,59 +38,105 @@ impl Driver {
         }
     }
 
-    pub(super) fn begin(&mut self, call: BeginCall, reply: oneshot::Sender<Result<Begun, BeginError>>) {
-        match self.try_begin(call) {
-            Ok(begun) => self.journal.when_durable(WhenDurable::Begun(reply, begun)),
+    pub(super) fn begin(&mut self, call: BeginCall, reply: BeginReply) {
+        if self.waiting_begins.is_empty() {
+            self.begin_or_wait(call, reply);
+        } else if self.waiting_begins.len() < WAITING_BEGINS_MAX {
+            self.waiting_begins.push_back((call, reply));
+        } else {
+            let _ = reply.send(Err(BeginError::LogFull));
+        }
+    }
+
+    /// Begins what waited, as far as the far side allows.
+    pub(super) fn begin_waiting(&mut self) {
+        for _ in 0..self.waiting_begins.len() {
+            let before = self.waiting_begins.len();
+            let Some((call, reply)) = self.waiting_begins.pop_front() else { return };
+            if reply.is_closed() {
+                continue;
+            }
+            self.begin_or_wait(call, reply);
+            if self.waiting_begins.len() == before {
+                // It waits again, at the end of the queue: it goes back to the front.
+                self.waiting_begins.rotate_right(1);
+                return;
+            }
+        }
+    }
+
+    fn begin_or_wait(&mut self, call: BeginCall, reply: BeginReply) {
+        match self.try_begin(&call) {
+            Ok(Some(exchange)) => self.journal.when_durable(WhenDurable::Begun(reply, Box::new(exchange))),
+            Ok(None) => self.waiting_begins.push_back((call, reply)),
             Err(error) => drop(reply.send(Err(error))),
         }
     }
 
-    fn try_begin(&mut self, call: BeginCall) -> Result<Begun, BeginError> {
+    /// Begins a call; `None` when the far side allows no further exchange for now.
+    fn try_begin(&mut self, call: &BeginCall) -> Result<Option<NearExchange>, BeginError> {
         let now = self.clock.now();
         let peer = self.settings.default_peer;
         if let Some(view) = self.near.get(call.operation) {
             return Err(BeginError::Duplicate(Box::new(view)));
         }
-        if !self.slots.contains_key(&peer) {
-            self.open_slot(peer);
-        }
-        let Some(slot) = self.slots.get_mut(&peer) else { return Err(BeginError::Stopping) };
+        let slot = self.open_slot(peer);
         if let Some(alarm) = &slot.alarm {
             return Err(BeginError::Halted(alarm.clone()));
         }
-        let head = Outgoing::plain(kind::HEAD, call.head);
-        if slot.sent_bytes + u64::from(head.raw_len) > self.settings.send_log_bytes_max {
-            return Err(BeginError::LogFull);
-        }
         let request = slot.peer.open_exchange();
+        let response = request.response_of();
+        let head = Outgoing::plain(kind::HEAD, call.head.clone());
+        let offset = u64::from(head.raw_len);
+        if let Err(refusal) = slot.append_now(now, request, head) {
+            // Nothing was written under the number: this gives it back.
+            slot.peer.reset_stream(now, request, code::NONE);
+            return match refusal {
+                Refusal::Credit(_) => Ok(None),
+                refusal => {
+                    tracing::warn!(error = %refusal, "a call was not accepted");
+                    Err(BeginError::LogFull)
+                }
+            };
+        }
+        slot.spool.keep(response, call.retain);
+        slot.writing.insert(request, Writing::default());
+        slot.near_calls.insert(request, NearCall::new(call.operation, response, call.retain));
+        let (request_lane, response_lane) = (slot.lane(peer, request), slot.lane(peer, response));
         let begun = BegunEntry {
             id: call.operation,
             peer,
             stream: request,
             retain: call.retain,
-            method: call.method,
-            target: call.target,
-            route: call.route,
+            method: call.method.clone(),
+            target: call.target.clone(),
+            route: call.route.clone(),
             begun_ms: Clock::unix_ms_signed(),
         };
+        // Dropped on the way out, it cancels what was begun.
+        let exchange = exchange::near_exchange(&self.outlets.handle, request_lane, response_lane, offset);
         let entries = self.near.begin(begun).map_err(|_| BeginError::LogFull)?;
         for entry in &entries {
             self.note_near(entry);
         }
-        let response = request.response_of();
-        let offset = u64::from(head.raw_len);
-        let Some(slot) = self.slots.get_mut(&peer) else { return Err(BeginError::Stopping) };
-        slot.spool.keep(response, call.retain);
-        slot.writing.insert(request, Writing::default());
-        slot.near_calls.insert(request, NearCall::new(call.operation, response, call.retain));
-        if slot.append_now(now, request, head).is_err() {
-            self.end_operation(call.operation, State::Failed, ProblemKind::LogFull, Executed::No, "the log refused it");
-            return Err(BeginError::LogFull);
-        }
         if call.retain {
-            self.results.insert(call.operation, Lane { peer, stream: response });
+            self.mark_kept(call.operation, response_lane, true);
         }
-        Ok(Begun { peer, request, response, offset })
+        Ok(Some(exchange))
+    }
+
+    /// Makes a response the stored result of its operation, or ends that.
+    pub(super) fn mark_kept(&mut self, operation: OperationId, lane: Lane, kept: bool) {
+        if kept {
+            self.results.insert(operation, lane);
+        } else {
+            self.results.remove(&operation);
+        }
+        if let Some(slot) = self.slots.get_mut(&lane.peer) {
+            slot.spool.keep(lane.stream, kept);
+        }
+        let entry = EngineEntry::Kept { peer: lane.peer, stream: lane.stream, operation, kept };
+        self.journal.note(entry.kind(), &entry.encode(), false);
     }
 
     /// A record of a response arrived.
@@ -166,16 +220,36 @@ impl Driver {
         }
     }
 
-    /// The response is too large to be kept: from now on it is given up as it is read.
+    /// The response is too large to be kept: from now on it is given up as it is read, or at once if nobody reads.
     fn stop_keeping(&mut self, peer: EndpointId, request: StreamId) {
         let Some(call) = self.near_call(peer, request) else { return };
-        let (operation, response) = (call.operation, call.response);
+        let (operation, response, reader) = (call.operation, call.response, call.reader);
         call.retain = false;
         tracing::info!(%operation, "the response is larger than the results' quota: it is not kept");
-        let Some(slot) = self.slots.get_mut(&peer) else { return };
-        slot.spool.keep(response, false);
+        let Some(slot) = self.slots.get(&peer) else { return };
         self.results_bytes = self.results_bytes.saturating_sub(slot.spool.stream_bytes(response));
-        self.results.remove(&operation);
+        let lane = slot.lane(peer, response);
+        self.mark_kept(operation, lane, false);
+        if !reader {
+            let detail = "the response is larger than the results' quota";
+            self.end_operation(operation, State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes, detail);
+            self.give_response_up(peer, request);
+        }
+    }
+
+    /// Nobody can have this response whole any more.
+    pub(super) fn give_response_up(&mut self, peer: EndpointId, request: StreamId) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        let Some(call) = slot.near_calls.get_mut(&request) else { return };
+        let response = call.response;
+        (call.response_over, call.retain) = (true, false);
+        if !slot.spool.ended(response) {
+            slot.peer.stop_sending(now, response, code::CANCELLED);
+        }
+        let left = slot.spool.discard(response);
+        slot.give_up(now, left, &mut self.journal);
+        self.close_near_if_over(peer, request);
     }
 
     /// Forgets a stored result.
@@ -189,27 +263,20 @@ impl Driver {
 
     /// The caller reads no more of a response.
     pub(super) fn response_reader_dropped(&mut self, lane: Lane, ended: bool) {
-        let now = self.clock.now();
         let request = StreamId::request(lane.stream.exchange());
         let Some(call) = self.near_call(lane.peer, request) else { return };
         let (operation, retain) = (call.operation, call.retain);
+        call.reader = false;
         if ended {
             call.response_over = true;
             if let Some(entry) = self.near.on_state(operation, State::Done, Clock::unix_ms_signed()) {
                 self.note_near(&entry);
             }
         } else if !retain {
-            call.response_over = true;
             if let Some(entry) = self.near.on_state(operation, State::Cancelled, Clock::unix_ms_signed()) {
                 self.note_near(&entry);
             }
-            if let Some(slot) = self.slots.get_mut(&lane.peer) {
-                if !slot.spool.ended(lane.stream) {
-                    slot.peer.stop_sending(now, lane.stream, code::CANCELLED);
-                }
-                let left = slot.spool.discard(lane.stream);
-                slot.give_up(now, left, &mut self.journal);
-            }
+            self.give_response_up(lane.peer, request);
         }
         self.close_near_if_over(lane.peer, request);
     }
@@ -219,13 +286,21 @@ impl Driver {
         let now = self.clock.now();
         let request = StreamId::request(lane.stream.exchange());
         let Some(call) = self.near_call(lane.peer, request) else { return };
-        call.retain = true;
+        (call.retain, call.reader) = (true, false);
         let operation = call.operation;
-        self.results.insert(operation, lane);
-        if let Some(slot) = self.slots.get_mut(&lane.peer) {
-            slot.spool.keep(lane.stream, true);
-        }
+        self.mark_kept(operation, lane, true);
         self.keep_result(now, lane.peer, request, lane.stream);
+        // Its end may have come while the caller gave up.
+        let Some(slot) = self.slots.get(&lane.peer) else { return };
+        let reset = slot.spool.reset_code(lane.stream).is_some();
+        if slot.spool.complete(lane.stream) {
+            self.response_complete(lane.peer, request, operation);
+        } else if reset {
+            if let Some(call) = self.near_call(lane.peer, request) {
+                call.response_over = true;
+            }
+            self.close_near_if_over(lane.peer, request);
+        }
     }
 
     /// My request stream got its FIN or its reset.
@@ -233,9 +308,7 @@ impl Driver {
         if let Some(slot) = self.slots.get_mut(&peer) {
             slot.end_writing(request);
         }
-        // Behind the FIN in the log: a mark without its FIN would let the far side wait for ever.
-        let entry = EngineEntry::RequestEnded { peer, stream: request };
-        self.deferred.push((entry.kind(), entry.encode()));
+        self.journal.note_behind(&EngineEntry::RequestEnded { peer, stream: request });
         if let Some(call) = self.near_call(peer, request) {
             call.request_ended = true;
         }
@@ -251,6 +324,8 @@ impl Driver {
         let (state, kind, executed) = match (why, begun) {
             (code::REFUSED, false) => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
             (_, true) => (State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes),
+            // It had begun to answer, or it would say that it did not execute; a reset overtakes what it cuts off.
+            (code::INCOMPLETE, false) => (State::Unknown, ProblemKind::ResponseIncomplete, Executed::Maybe),
             (_, false) => (State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe),
         };
         self.end_operation(operation, state, kind, executed, code::name(why));
@@ -284,7 +359,6 @@ impl Driver {
         let kept = call.retain && slot.spool.complete(response);
         let operation = call.operation;
         slot.near_calls.remove(&request);
-        slot.peer.close_stream(request);
         slot.peer.close_stream(response);
         if !kept {
             slot.forget_stream(now, peer, response, &mut self.journal);

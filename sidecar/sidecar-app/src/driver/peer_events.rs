@@ -3,11 +3,11 @@
 use layer1_replication::{Alarm, PeerEvent};
 use layer2_http::operation::{Executed, State};
 use layer2_http::problem::ProblemKind;
+use std::collections::BTreeSet;
 use wire::{EndpointId, Incarnation, Seq, StreamId};
 
 use super::slot::Ending;
 use super::{Clock, Driver, DriverError};
-use crate::command::Lane;
 use crate::pipe::{InboxCommand, OutboxJob};
 
 impl Driver {
@@ -20,6 +20,9 @@ impl Driver {
                 any = true;
                 self.handle_peer_event(peer, event);
             }
+            if let Some(slot) = self.slots.get_mut(&peer) {
+                slot.drop_silent(&mut self.journal);
+            }
         }
         Ok(any)
     }
@@ -30,6 +33,10 @@ impl Driver {
             PeerEvent::Confirmed { peer_incarnation } => {
                 tracing::info!(%peer, incarnation = %hex(&peer_incarnation), "association opened");
                 let _ = self.outlets.inbox.send(InboxCommand::Confirmed);
+                if let Some(slot) = self.slots.get_mut(&peer) {
+                    slot.alarm = slot.peer.status(now).halted.map(|alarm| format!("{alarm}; {}", alarm.remedy()));
+                }
+                self.writable(peer);
             }
             PeerEvent::AssociationClosed { sent_seqs, .. } => self.association_closed(peer, &sent_seqs),
             PeerEvent::Received(head) => self.record_received(peer, head.seq),
@@ -54,13 +61,7 @@ impl Driver {
                 let remove = OutboxJob::Remove { recipient: peer, incarnation: self.incarnation, pn };
                 let _ = self.outlets.outbox.send(remove);
             }
-            PeerEvent::Writable => {
-                let room = self.log_room(peer);
-                let Some(slot) = self.slots.get_mut(&peer) else { return };
-                for stream in slot.unpark(now, room) {
-                    self.stream_finished(Lane { peer, stream });
-                }
-            }
+            PeerEvent::Writable => self.writable(peer),
             PeerEvent::Alarm(alarm) => self.alarm(peer, alarm),
         }
     }
@@ -91,6 +92,19 @@ impl Driver {
                 slot.wake_reader(stream);
             }
             self.close_near_if_over(peer, request);
+            self.close_orphan_if_ended(peer, stream);
+        }
+    }
+
+    /// A response that belongs to no call any more is closed when its end is here.
+    pub(super) fn close_orphan_if_ended(&mut self, peer: EndpointId, response: StreamId) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        let request = StreamId::request(response.exchange());
+        let orphan = !slot.near_calls.contains_key(&request) && slot.spool.knows(response) && !slot.spool.kept(response);
+        if orphan && slot.spool.ended(response) {
+            slot.peer.close_stream(response);
+            slot.forget_stream(now, peer, response, &mut self.journal);
         }
     }
 
@@ -107,11 +121,24 @@ impl Driver {
             self.request_reset(peer, stream);
         } else {
             self.response_reset(peer, StreamId::request(stream.exchange()), code);
+            self.close_orphan_if_ended(peer, stream);
         }
     }
 
+    /// There may be room for what waits to be written or begun.
+    fn writable(&mut self, peer: EndpointId) {
+        let now = self.clock.now();
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        for stream in slot.unpark(now) {
+            if let Some(slot) = self.slots.get(&peer) {
+                let lane = slot.lane(peer, stream);
+                self.stream_finished(lane);
+            }
+        }
+        self.begin_waiting();
+    }
+
     fn released(&mut self, peer: EndpointId, up_to: Seq) {
-        let room_before = self.log_room(peer);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         slot.release(up_to, &mut self.journal);
         let kept = slot.fins.split_off(&up_to.next());
@@ -129,9 +156,6 @@ impl Driver {
                 }
             }
         }
-        if room_before < crate::record::DATA_LEN_MAX as u64 {
-            self.handle_peer_event(peer, PeerEvent::Writable);
-        }
     }
 
     fn alarm(&mut self, peer: EndpointId, alarm: Alarm) {
@@ -145,27 +169,29 @@ impl Driver {
 
     /// The peer lost its state: everything in flight with it ends, and says what is known of it.
     fn association_closed(&mut self, peer: EndpointId, sent: &[Seq]) {
-        let now = self.clock.now();
+        let kept: Vec<_> = self.results.iter().filter(|(_, lane)| lane.peer == peer).map(|(id, _)| *id).collect();
+        for id in kept {
+            // Their streams' numbers are given out again.
+            self.drop_result(id);
+        }
         let Some(slot) = self.slots.get_mut(&peer) else { return };
-        tracing::warn!(%peer, "the association closed: the peer lost its state; calls in flight end");
-        let sent_streams: std::collections::BTreeSet<StreamId> =
-            sent.iter().filter_map(|seq| slot.sent.get(seq)).map(|place| place.stream).collect();
-        let unsent_heads: std::collections::BTreeSet<StreamId> = slot
+        tracing::warn!(%peer, calls = slot.near_calls.len(), "the association closed: the peer lost its state; calls in flight end");
+        let sent: BTreeSet<Seq> = sent.iter().copied().collect();
+        let unsent: BTreeSet<StreamId> = slot
             .sent
             .values()
-            .filter(|place| place.kind == wire::record::kind::HEAD && !sent_streams.contains(&place.stream))
+            .filter(|place| place.kind == wire::record::kind::HEAD && !sent.contains(&place.seq))
             .map(|place| place.stream)
             .collect();
         let calls: Vec<_> = slot.near_calls.iter().map(|(stream, call)| (*stream, call.operation)).collect();
-        slot.end_everything(now, peer, &mut self.journal);
+        slot.end_everything(&mut self.journal);
         for (stream, operation) in calls {
-            let (state, kind, executed) = if unsent_heads.contains(&stream) {
+            let (state, kind, executed) = if unsent.contains(&stream) {
                 (State::Failed, ProblemKind::PeerSilent, Executed::No)
             } else {
                 (State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe)
             };
             self.end_operation(operation, state, kind, executed, "the far side lost its state");
-            self.results.remove(&operation);
         }
         let entry = self.far.peer_closed(peer);
         self.note_far(&entry);

@@ -5,34 +5,44 @@ use layer1_replication::{Closure, Verdict};
 use wire::EndpointId;
 use wire::limits::ENDPOINTS_PER_SIDE_MAX;
 
-use super::Driver;
+use super::{Driver, DriverError};
 use crate::pipe::{InboxCommand, InboxEvent, OutboxEvent, OutboxJob};
 
 impl Driver {
-    pub(super) fn handle_inbox(&mut self, event: InboxEvent) {
+    pub(super) fn handle_inbox(&mut self, event: InboxEvent) -> Result<(), DriverError> {
         let now = self.clock.now();
         match event {
             InboxEvent::Packet { file, header, control, verdict } => {
                 let answer = match self.slot_of_sender(header.sender) {
                     None => FileVerdict::Ignore,
-                    Some(slot) => match slot.peer.handle_packet(now, &header, &control) {
-                        Verdict::Use => {
-                            slot.files.insert((header.sender_incarnation, header.pn), file);
-                            FileVerdict::Use
+                    Some(slot) => {
+                        let before = slot.peer.status(now).peer_incarnation;
+                        let answer = match slot.peer.handle_packet(now, &header, &control) {
+                            Verdict::Use => {
+                                slot.files.insert((header.sender_incarnation, header.pn), file);
+                                FileVerdict::Use
+                            }
+                            Verdict::Ignore => FileVerdict::Ignore,
+                            Verdict::Wait => FileVerdict::Wait,
+                        };
+                        if slot.peer.status(now).peer_incarnation != before {
+                            // The old association is cleared away before anything of the new one comes in.
+                            self.persist_all()?;
+                            self.take_peer_events()?;
                         }
-                        Verdict::Ignore => FileVerdict::Ignore,
-                        Verdict::Wait => FileVerdict::Wait,
-                    },
+                        answer
+                    }
                 };
                 let _ = verdict.send(answer);
             }
             InboxEvent::Frame { sender, incarnation, pn, records, slot: _ } => {
+                self.journal.gather(records.iter().map(|record| record.payload.len() as u64).sum());
                 if let Some(slot) = self.slots.get_mut(&sender) {
                     slot.peer.handle_records(now, incarnation, pn, records);
                 }
             }
             InboxEvent::Closed { file, sender, incarnation, pn, closure } => {
-                let Some(slot) = self.slots.get_mut(&sender) else { return };
+                let Some(slot) = self.slots.get_mut(&sender) else { return Ok(()) };
                 slot.files.insert((incarnation, pn), file);
                 let closure = match closure {
                     FileClosure::Complete => Closure::Complete,
@@ -51,6 +61,7 @@ impl Driver {
             }
             InboxEvent::Counters(counters) => self.counters = *counters,
         }
+        Ok(())
     }
 
     /// The slot of a verified sender; a new one is opened within the bound.

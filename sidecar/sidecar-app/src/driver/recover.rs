@@ -14,25 +14,26 @@
 //!
 //! Invariant: nothing is sent before all of this is durable. Test to read first: `tests/line`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use disk::log::{Log, LogError, Recovered};
-use layer1_replication::{Entry, Ids, Peer};
+use layer1_replication::{Entry, Ids, Peer, PeerEvent};
 use layer2_http::far::{Executions, FarEntry};
 use layer2_http::fin::code;
 use layer2_http::head::RequestHead;
 use layer2_http::near::{NearEntry, Operations};
 use layer2_http::operation::{Executed, OperationId, State};
 use layer2_http::problem::ProblemKind;
-use wire::record::kind;
+use wire::record::{FIRST_STORED_KIND, decode_code, kind};
 use wire::{EndpointId, Incarnation, StreamId};
 
 use super::journal::Journal;
 use super::slot::{NearCall, Slot};
 use super::{Clock, Driver, EXPIRY_PERIOD, Outlets, Settings};
-use crate::command::{Found, Lane};
+use crate::command::Found;
 use crate::entry::{self, ENGINE_FIRST, EngineEntry, LAYER2_FIRST, SentPlace};
+use crate::spool::Spool;
 
 /// First kind of the far side's entries of layer 2.
 const FAR_FIRST: u8 = 96;
@@ -56,14 +57,40 @@ pub enum RecoverError {
     Random(getrandom::Error),
 }
 
-/// What the replay gathers besides the state itself.
+/// What the replay gathers besides the state itself. All of it is about the newest association with each peer.
 #[derive(Default)]
 struct Gathered {
-    requests_ended: BTreeSet<Lane>,
+    requests_ended: BTreeSet<(EndpointId, StreamId)>,
     /// Streams of mine that have a record in the log.
-    begun_streams: BTreeSet<Lane>,
+    begun_streams: BTreeSet<(EndpointId, StreamId)>,
     /// Operations begun after the checkpoint.
-    begun: Vec<(OperationId, Lane)>,
+    begun: Vec<(OperationId, EndpointId, StreamId)>,
+    /// Responses that are stored results.
+    kept: BTreeMap<(EndpointId, StreamId), OperationId>,
+    /// Requests that have their answer.
+    far_over: BTreeSet<(EndpointId, StreamId)>,
+    /// Responses of mine that the caller does not want.
+    unwanted: BTreeSet<(EndpointId, StreamId)>,
+    /// Operations whose association ended.
+    lost: Vec<OperationId>,
+}
+
+impl Gathered {
+    /// The association with a peer ended: what was gathered of it is void.
+    fn forget_peer(&mut self, peer: EndpointId) {
+        self.requests_ended.retain(|(of, _)| *of != peer);
+        self.begun_streams.retain(|(of, _)| *of != peer);
+        self.begun.retain(|(_, of, _)| *of != peer);
+        self.kept.retain(|(of, _), _| *of != peer);
+        self.far_over.retain(|(of, _)| *of != peer);
+        self.unwanted.retain(|(of, _)| *of != peer);
+    }
+
+    fn forget_stream(&mut self, peer: EndpointId, stream: StreamId) {
+        self.kept.remove(&(peer, stream));
+        self.far_over.remove(&(peer, stream));
+        self.unwanted.remove(&(peer, stream.response_of()));
+    }
 }
 
 impl Driver {
@@ -86,7 +113,8 @@ impl Driver {
         tracing::info!(entries = count, torn_bytes = facts.0, segments = facts.1, "log replayed");
         driver.finish_replay()?;
         driver.resume_near(&gathered);
-        driver.resume_far();
+        driver.resume_far(&gathered);
+        driver.close_orphans(&gathered);
         driver.journal.make_urgent();
         Ok(driver)
     }
@@ -113,7 +141,8 @@ impl Driver {
             outbox_failure: None,
             results: BTreeMap::new(),
             results_bytes: 0,
-            deferred: Vec::new(),
+            waiting_begins: VecDeque::new(),
+            replaying: true,
             expiry_due: Instant::now() + EXPIRY_PERIOD,
             sweep_due: Instant::now() + EXPIRY_PERIOD,
             next_slot: 0,
@@ -130,8 +159,15 @@ impl Driver {
             peer,
             nonce_secret: self.nonce_secret,
         };
-        let (config, now) = (self.settings.replication.clone(), self.clock.now());
-        self.slots.entry(peer).or_insert_with(|| Slot::new(Peer::new(ids, config, now)))
+        let (config, now, replaying) = (self.settings.replication.clone(), self.clock.now(), self.replaying);
+        self.slots.entry(peer).or_insert_with(|| {
+            let mut slot = Slot::new(Peer::new(ids, config, now));
+            if !replaying {
+                // Nothing of this peer is in the log: its replay is over before it began.
+                slot.peer.replay_done(now);
+            }
+            slot
+        })
     }
 
     fn replay(&mut self, entry: &disk::log::Entry, gathered: &mut Gathered) -> Option<()> {
@@ -143,43 +179,72 @@ impl Driver {
             kind if kind >= FAR_FIRST => self.far.replay(&FarEntry::decode(kind, &entry.payload).ok()?),
             kind if kind >= LAYER2_FIRST => {
                 let near = NearEntry::decode(kind, &entry.payload).ok()?;
-                if let NearEntry::Begun(begun) = &near {
-                    let lane = Lane { peer: begun.peer, stream: begun.stream };
-                    if !entry.in_checkpoint {
-                        gathered.begun.push((begun.id, lane));
-                    }
-                    self.open_slot(begun.peer).spool.keep(begun.stream.response_of(), begun.retain);
+                if let NearEntry::Begun(begun) = &near
+                    && !entry.in_checkpoint
+                {
+                    gathered.begun.push((begun.id, begun.peer, begun.stream));
+                    self.open_slot(begun.peer).spool.open(begun.stream.response_of());
                 }
                 self.near.replay(&near);
             }
             kind => {
                 let (peer, rest) = entry::split_peer(&entry.payload)?;
-                let replayed = decode_layer1(kind, rest)?;
-                let position = entry.position;
-                let in_checkpoint = entry.in_checkpoint;
-                let slot = self.open_slot(peer);
-                match &replayed {
-                    Entry::Sent { head, .. } if !in_checkpoint => {
-                        gathered.begun_streams.insert(Lane { peer, stream: head.stream });
-                        slot.place_sent(SentPlace {
-                            seq: head.seq,
-                            stream: head.stream,
-                            kind: head.kind,
-                            stored_len: head.stored_len,
-                            position,
-                        });
-                    }
-                    Entry::Received(meta) if !in_checkpoint && meta.head.kind >= 32 => {
-                        let found = Found { head: meta.head, pd: meta.link_digest, position, credited: false };
-                        // Nothing is pinned yet: what is not wanted needs no giving up.
-                        let _unwanted = slot.spool.add(found);
-                    }
-                    _ => {}
-                }
-                slot.peer.replay(replayed);
+                let (replayed, payload) = Entry::decode_prefix(kind, rest).ok()?;
+                self.replay_layer1(peer, replayed, payload, entry, gathered);
             }
         }
         Some(())
+    }
+
+    fn replay_layer1(
+        &mut self,
+        peer: EndpointId,
+        replayed: Entry,
+        payload: &[u8],
+        entry: &disk::log::Entry,
+        gathered: &mut Gathered,
+    ) {
+        let position = entry.position;
+        let slot = self.open_slot(peer);
+        match &replayed {
+            Entry::Sent { head, .. } if !entry.in_checkpoint => {
+                gathered.begun_streams.insert((peer, head.stream));
+                slot.place_sent(SentPlace { seq: head.seq, stream: head.stream, kind: head.kind, position });
+            }
+            Entry::Received(meta) if !entry.in_checkpoint => match meta.head.kind {
+                kind::RESET_STREAM => {
+                    slot.spool.open(meta.head.stream);
+                    slot.spool.reset(meta.head.stream, decode_code(payload).unwrap_or(code::INTERNAL));
+                }
+                kind::STOP_SENDING => {
+                    gathered.unwanted.insert((peer, meta.head.stream));
+                }
+                kind::TOMBSTONE => {
+                    slot.spool.open(meta.head.stream);
+                    slot.spool.reset(meta.head.stream, layer1_replication::TOMBSTONED);
+                }
+                kind if kind >= FIRST_STORED_KIND => {
+                    let found = Found { head: meta.head, pd: meta.link_digest, position, credited: false };
+                    // Nothing is pinned yet: what is not wanted needs no giving up.
+                    let _unwanted = slot.spool.add(found);
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        slot.peer.replay(replayed);
+        let mut closed = false;
+        while let Some(event) = slot.peer.poll_event() {
+            closed |= matches!(event, PeerEvent::AssociationClosed { .. });
+        }
+        if closed {
+            slot.spool = Spool::default();
+            slot.sent.clear();
+            gathered.forget_peer(peer);
+            let open = self.near.open().filter(|(begun, _)| begun.peer == peer).map(|(begun, _)| begun.id);
+            gathered.lost.extend(open);
+            self.far.replay(&FarEntry::PeerClosed { peer });
+        }
     }
 
     fn replay_engine(&mut self, entry: EngineEntry, gathered: &mut Gathered) {
@@ -195,10 +260,22 @@ impl Driver {
             EngineEntry::Taken { peer, stream, below } => {
                 drop(self.open_slot(peer).spool.take_below(stream, below));
             }
-            EngineEntry::Forgotten { peer, stream } => drop(self.open_slot(peer).spool.forget(stream)),
+            EngineEntry::Forgotten { peer, stream } => {
+                drop(self.open_slot(peer).spool.forget(stream));
+                gathered.forget_stream(peer, stream);
+            }
             EngineEntry::Mark { peer, mark } => self.open_slot(peer).spool.restore_mark(mark),
             EngineEntry::RequestEnded { peer, stream } => {
-                gathered.requests_ended.insert(Lane { peer, stream });
+                gathered.requests_ended.insert((peer, stream));
+            }
+            EngineEntry::Kept { peer, stream, operation, kept: true } => {
+                gathered.kept.insert((peer, stream), operation);
+            }
+            EngineEntry::Kept { peer, stream, .. } => {
+                gathered.kept.remove(&(peer, stream));
+            }
+            EngineEntry::FarOver { peer, stream } => {
+                gathered.far_over.insert((peer, stream));
             }
         }
     }
@@ -211,6 +288,7 @@ impl Driver {
             self.life_known = true;
         }
         self.open_slot(self.settings.default_peer);
+        self.replaying = false;
         let now = self.clock.now();
         for slot in self.slots.values_mut() {
             slot.peer.replay_done(now);
@@ -229,31 +307,36 @@ impl Driver {
     }
 
     fn resume_near(&mut self, gathered: &Gathered) {
-        for (operation, lane) in &gathered.begun {
+        for id in &gathered.lost {
+            let (state, kind) = (State::Unknown, ProblemKind::OutcomeUnknown);
+            self.end_operation(*id, state, kind, Executed::Maybe, "the far side lost its state");
+        }
+        for (operation, peer, stream) in &gathered.begun {
             let state = self.near.get(*operation).map(|view| view.state);
-            if state == Some(State::Accepted) && !gathered.begun_streams.contains(lane) {
-                self.note_near_replayed(NearEntry::Forgotten { id: *operation });
+            if state == Some(State::Accepted) && !gathered.begun_streams.contains(&(*peer, *stream)) {
+                let entry = NearEntry::Forgotten { id: *operation };
+                self.near.replay(&entry);
+                self.note_near(&entry);
+            }
+        }
+        for ((peer, response), operation) in &gathered.kept {
+            if self.near.get(*operation).is_none() {
+                continue;
+            }
+            let now = self.clock.now();
+            let Some(slot) = self.slots.get_mut(peer) else { continue };
+            slot.spool.keep(*response, true);
+            self.results.insert(*operation, slot.lane(*peer, *response));
+            // Repeated, because the last marks before a crash may be lost: its credit went back as it arrived.
+            for found in slot.spool.take_credit(*response) {
+                self.results_bytes += u64::from(found.head.stored_len);
+                slot.peer.consume(now, *response, &found.head);
             }
         }
         let open: Vec<_> = self.near.open().map(|(begun, _)| (begun.id, begun.peer, begun.stream)).collect();
         for (operation, peer, request) in open {
             self.resume_call(operation, peer, request, gathered);
         }
-        for view in self.near.list(None, usize::MAX) {
-            let Some(begun) = self.near.begun(view.id).filter(|_| view.state.is_terminal()) else { continue };
-            let lane = Lane { peer: begun.peer, stream: begun.stream.response_of() };
-            let Some(slot) = self.slots.get(&lane.peer) else { continue };
-            if slot.spool.kept(lane.stream) && slot.spool.first(lane.stream).is_some() {
-                self.results_bytes += slot.spool.stream_bytes(lane.stream);
-                self.results.insert(view.id, lane);
-            }
-        }
-    }
-
-    /// Applies and notes an entry that the replay itself brings about.
-    fn note_near_replayed(&mut self, entry: NearEntry) {
-        self.near.replay(&entry);
-        self.note_near(&entry);
     }
 
     fn resume_call(&mut self, operation: OperationId, peer: EndpointId, request: StreamId, gathered: &Gathered) {
@@ -261,11 +344,11 @@ impl Driver {
         let response = request.response_of();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let mut call = NearCall::new(operation, response, true);
-        call.request_ended = gathered.requests_ended.contains(&Lane { peer, stream: request })
-            || slot.sent.values().any(|place| place.stream == request && ends(place.kind));
+        call.reader = false;
+        call.request_ended = gathered.requests_ended.contains(&(peer, request)) || slot.has_end(request);
         slot.spool.open(response);
         let given_up = slot.spool.taken(response) > 0;
-        let (ended, reset) = (call.request_ended, slot.spool.reset_code(response));
+        let (ended, reset, lane) = (call.request_ended, slot.spool.reset_code(response), slot.lane(peer, response));
         slot.near_calls.insert(request, call);
         if !ended {
             slot.peer.reset_stream(now, request, code::INCOMPLETE);
@@ -276,12 +359,9 @@ impl Driver {
             self.give_response_up(peer, request);
             return;
         }
-        if let Some(slot) = self.slots.get_mut(&peer) {
-            slot.spool.keep(response, true);
-        }
-        self.results.insert(operation, Lane { peer, stream: response });
+        self.mark_kept(operation, lane, true);
         let first = self.slots.get(&peer).and_then(|slot| slot.spool.first(response));
-        if let Some(found) = first.filter(|found| found.head.kind == kind::HEAD) {
+        if let Some(found) = first {
             self.response_arrived(peer, request, &found);
         }
         if let Some(code) = reset {
@@ -289,66 +369,85 @@ impl Driver {
         }
     }
 
-    fn resume_far(&mut self) {
-        let lanes: Vec<Lane> = self
+    fn resume_far(&mut self, gathered: &Gathered) {
+        let requests: Vec<(EndpointId, StreamId)> = self
             .slots
             .iter()
-            .flat_map(|(peer, slot)| slot.spool.streams().map(|stream| Lane { peer: *peer, stream }))
-            .filter(|lane| lane.stream.is_request())
+            .flat_map(|(peer, slot)| slot.spool.streams().map(|stream| (*peer, stream)))
+            .filter(|(_, stream)| stream.is_request())
             .collect();
-        for Lane { peer, stream } in lanes {
-            let Some(slot) = self.slots.get(&peer) else { continue };
-            let response = stream.response_of();
-            let finished = slot.sent.values().any(|place| place.stream == response && ends(place.kind));
-            if finished
-                && let Some(operation) = self.far.by_stream(&peer, stream)
-                && let Some(entry) = self.far.done(operation)
-            {
-                self.note_far(&entry);
-            }
-            let Some(slot) = self.slots.get(&peer) else { continue };
-            let reset = slot.spool.reset_code(stream).is_some();
-            let first = slot.spool.first(stream);
-            let dispatched = self.far.by_stream(&peer, stream).is_some();
-            if dispatched {
-                let head = first
-                    .and_then(|found| self.journal.payload(&found))
-                    .and_then(|payload| RequestHead::decode(&payload).ok());
-                // A request that was cut off after its dispatch cannot be made again.
-                self.execute(peer, stream, head.as_ref().filter(|_| !reset));
-            } else if reset {
-                self.request_reset(peer, stream);
-            } else if self.slots.get(&peer).is_some_and(|slot| slot.spool.taken(stream) > 0) {
-                // Not whole any more and never dispatched: it was answered without being executed.
-                self.refuse(peer, stream);
-            } else {
-                self.request_arrived(peer, stream);
-            }
+        for (peer, request) in requests {
+            self.resume_execution(peer, request, gathered);
         }
     }
 
-    /// Nobody can have this response whole any more.
-    fn give_response_up(&mut self, peer: EndpointId, request: StreamId) {
+    fn resume_execution(&mut self, peer: EndpointId, request: StreamId, gathered: &Gathered) {
         let now = self.clock.now();
+        let response = request.response_of();
+        let dispatched = self.far.by_stream(&peer, request).is_some();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
-        let Some(call) = slot.near_calls.get_mut(&request) else { return };
-        let response = call.response;
-        (call.response_over, call.retain) = (true, false);
-        if !slot.spool.ended(response) {
-            slot.peer.stop_sending(now, response, code::CANCELLED);
+        if !slot.peer.is_receiving(request) {
+            // Layer 1 closed it: what is left are late records of an exchange that is over.
+            slot.forget_stream(now, peer, request, &mut self.journal);
+            return;
         }
-        let left = slot.spool.discard(response);
-        slot.give_up(now, left, &mut self.journal);
-        self.close_near_if_over(peer, request);
+        if slot.has_end(response) || gathered.far_over.contains(&(peer, request)) {
+            slot.far_over.insert(request);
+            let left = slot.spool.discard(request);
+            slot.give_up(now, left, &mut self.journal);
+            self.response_finished(peer, response);
+            self.forget_far_if_ended(peer, request);
+            return;
+        }
+        let reset = slot.spool.reset_code(request).is_some();
+        let first = slot.spool.first(request);
+        let begun = slot.sent.values().any(|place| place.stream == response);
+        let unwanted = gathered.unwanted.contains(&(peer, response));
+        if dispatched {
+            let head =
+                first.and_then(|found| self.journal.payload(&found)).and_then(|head| RequestHead::decode(&head).ok());
+            // A request that was cut off, or whose caller is gone, is not made again.
+            self.execute(peer, request, head.as_ref().filter(|_| !reset && !unwanted));
+        } else if reset || unwanted || begun || slot.spool.taken(request) > 0 {
+            // Never dispatched, and not to be: its answer was cut off, or nobody waits for one.
+            self.refuse(peer, request);
+        } else {
+            self.request_arrived(peer, request);
+        }
     }
-}
 
-/// True for the records that end a stream.
-fn ends(record_kind: u8) -> bool {
-    matches!(record_kind, kind::FIN | kind::RESET_STREAM)
-}
-
-/// A layer-1 entry; one that carries a payload has it behind its own bytes.
-fn decode_layer1(kind: u8, rest: &[u8]) -> Option<Entry> {
-    Entry::decode_prefix(kind, rest).ok().map(|(entry, _)| entry)
+    /// Ends responses that belong to no call and are no stored result: their callers went away.
+    fn close_orphans(&mut self, gathered: &Gathered) {
+        let now = self.clock.now();
+        let responses: Vec<(EndpointId, StreamId)> = self
+            .slots
+            .iter()
+            .flat_map(|(peer, slot)| slot.spool.streams().map(|stream| (*peer, stream)))
+            .filter(|(_, stream)| !stream.is_request())
+            .collect();
+        for (peer, response) in responses {
+            let Some(slot) = self.slots.get_mut(&peer) else { continue };
+            let request = StreamId::request(response.exchange());
+            if slot.near_calls.contains_key(&request) {
+                continue;
+            }
+            if slot.spool.kept(response) && slot.spool.complete(response) {
+                slot.peer.close_stream(response);
+                continue;
+            }
+            slot.spool.keep(response, false);
+            if !gathered.requests_ended.contains(&(peer, request)) && !slot.has_end(request) {
+                slot.peer.reset_stream(now, request, code::CANCELLED);
+            }
+            if !slot.spool.ended(response) && slot.peer.is_receiving(response) {
+                slot.peer.stop_sending(now, response, code::CANCELLED);
+            }
+            let left = slot.spool.discard(response);
+            slot.give_up(now, left, &mut self.journal);
+            if !slot.peer.is_receiving(response) {
+                slot.forget_stream(now, peer, response, &mut self.journal);
+            }
+            self.close_orphan_if_ended(peer, response);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use disk::log::LogError;
 use layer0_pipe::{FileId, PacketPlan, PlannedRecord};
-use layer1_replication::{Entry, Peer, PersistToken, ReceivedMeta, Timestamp, Transmit};
+use layer1_replication::{AppendError as Refusal, Entry, Peer, PersistToken, ReceivedMeta, Timestamp, Transmit};
 use layer2_http::operation::OperationId;
 use layer2_http::problem::Problem;
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
 
 use super::Clock;
 use super::journal::Journal;
-use crate::command::{AppendError, Found, Outgoing, ReadReply};
+use crate::command::{AppendError, Found, Lane, Outgoing, ReadReply};
 use crate::entry::{EngineEntry, SentPlace};
 use crate::pipe::PublishJob;
 use crate::spool::{Lookup, Spool};
@@ -27,8 +27,8 @@ pub(super) struct Slot {
     pub(super) peer: Peer,
     /// Where the payloads of my unreleased records lie.
     pub(super) sent: BTreeMap<Seq, SentPlace>,
-    /// Octets of those payloads.
-    pub(super) sent_bytes: u64,
+    /// Rises with every association: what belongs to an earlier one is told apart by it.
+    pub(super) epoch: u32,
     pub(super) spool: Spool,
     /// Received records that are in the log but not reported durable yet.
     arriving: BTreeMap<Seq, Found>,
@@ -78,6 +78,8 @@ pub(super) enum Ending {
 pub(super) struct NearCall {
     pub(super) operation: OperationId,
     pub(super) response: StreamId,
+    /// Somebody waits for the response.
+    pub(super) reader: bool,
     /// The response is kept to be picked up.
     pub(super) retain: bool,
     /// The request has its FIN or its reset.
@@ -94,6 +96,8 @@ pub(super) struct FarCall {
     /// The request may be executed again after a crash: it is kept until the response ended.
     pub(super) replayable: bool,
     pub(super) cancelled: CancellationToken,
+    /// Its dispatch mark stands.
+    pub(super) dispatched: bool,
     /// The egress gave its reader back.
     pub(super) request_read: bool,
     /// The response has its FIN or its reset.
@@ -105,7 +109,7 @@ impl Slot {
         Self {
             peer,
             sent: BTreeMap::new(),
-            sent_bytes: 0,
+            epoch: 0,
             spool: Spool::default(),
             arriving: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -135,7 +139,6 @@ impl Slot {
                         seq: head.seq,
                         stream: head.stream,
                         kind: head.kind,
-                        stored_len: head.stored_len,
                         position,
                     });
                 }
@@ -151,7 +154,6 @@ impl Slot {
     }
 
     pub(super) fn place_sent(&mut self, place: SentPlace) {
-        self.sent_bytes += u64::from(place.stored_len);
         self.sent.insert(place.seq, place);
     }
 
@@ -162,15 +164,35 @@ impl Slot {
         }
     }
 
+    /// True while a record of mine that ends the stream is not released.
+    pub(super) fn has_end(&self, stream: StreamId) -> bool {
+        let ends = |place: &&SentPlace| matches!(place.kind, kind::FIN | kind::RESET_STREAM);
+        self.sent.values().filter(ends).any(|place| place.stream == stream)
+    }
+
     /// Forgets the places of released records; they are not pinned yet.
     pub(super) fn drop_released(&mut self, una: Seq) {
         self.sent = self.sent.split_off(&una.next());
-        self.sent_bytes = self.sent.values().map(|place| u64::from(place.stored_len)).sum();
     }
 
     /// Received records that layer 1 has not reported yet.
     pub(super) fn arriving(&self) -> impl Iterator<Item = &Found> {
         self.arriving.values()
+    }
+
+    /// Gives up what layer 1 took without reporting it: late records of exchanges that are over. Everything reported was
+    /// taken out before.
+    pub(super) fn drop_silent(&mut self, journal: &mut Journal) {
+        if self.last_token.is_none() {
+            for found in std::mem::take(&mut self.arriving).into_values() {
+                journal.unpin(found.position);
+            }
+        }
+    }
+
+    /// One of this association's streams.
+    pub(super) fn lane(&self, peer: EndpointId, stream: StreamId) -> Lane {
+        Lane { peer, stream, epoch: self.epoch }
     }
 
     /// The place of a record that layer 1 reports as durable.
@@ -185,60 +207,60 @@ impl Slot {
         stream: StreamId,
         outgoing: Outgoing,
         reply: oneshot::Sender<Result<(), AppendError>>,
-        log_room: u64,
     ) -> bool {
-        let room = self.peer.append_room(stream).min(log_room);
         let Some(writing) = self.writing.get_mut(&stream) else {
             let _ = reply.send(Err(AppendError::Gone));
             return false;
         };
         if let Some(code) = writing.stopped {
             let _ = reply.send(Err(AppendError::Stopped { code }));
-        } else if !writing.parked.is_empty() || room < u64::from(outgoing.raw_len) {
-            writing.parked.push_back((outgoing, reply));
-        } else {
-            let finishes = outgoing.kind == kind::FIN;
-            let _ = reply.send(self.append_now(now, stream, outgoing).map(|_| ()));
-            return finishes;
+            return false;
         }
-        false
+        writing.parked.push_back((outgoing, reply));
+        self.unpark_stream(now, stream)
     }
 
-    /// Appends without asking for room: heads and ends are small and must not wait behind content.
-    pub(super) fn append_now(&mut self, now: Timestamp, stream: StreamId, out: Outgoing) -> Result<Seq, AppendError> {
+    /// Appends a record; layer 1 says whether there is room.
+    pub(super) fn append_now(&mut self, now: Timestamp, stream: StreamId, out: Outgoing) -> Result<Seq, Refusal> {
         let ends = out.kind == kind::FIN;
-        let seq = self
-            .peer
-            .append(now, stream, out.kind, out.flags, out.raw_len, out.pd, out.payload)
-            .map_err(|_| AppendError::Gone)?;
+        let seq = self.peer.append(now, stream, out.kind, out.flags, out.raw_len, out.pd, out.payload)?;
         if ends && stream.is_request() {
             self.fins.extend(self.near_calls.get(&stream).map(|call| (seq, Ending::Request(call.operation))));
         } else if ends {
             let request = StreamId::request(stream.exchange());
-            self.fins.extend(self.far_calls.get(&request).map(|call| (seq, Ending::Response(call.operation))));
+            let dispatched = self.far_calls.get(&request).filter(|call| call.dispatched);
+            self.fins.extend(dispatched.map(|call| (seq, Ending::Response(call.operation))));
         }
         Ok(seq)
     }
 
     /// Appends what was parked as far as there is room; returns the streams that got their FIN by it.
-    pub(super) fn unpark(&mut self, now: Timestamp, mut log_room: u64) -> Vec<StreamId> {
-        let mut finished = Vec::new();
+    pub(super) fn unpark(&mut self, now: Timestamp) -> Vec<StreamId> {
         let waiting: Vec<StreamId> =
             self.writing.iter().filter(|(_, writing)| !writing.parked.is_empty()).map(|(stream, _)| *stream).collect();
-        for stream in waiting {
-            loop {
-                let room = self.peer.append_room(stream).min(log_room);
-                let Some(writing) = self.writing.get_mut(&stream) else { break };
-                let Some((outgoing, _)) = writing.parked.front() else { break };
-                if room < u64::from(outgoing.raw_len) {
+        waiting.into_iter().filter(|stream| self.unpark_stream(now, *stream)).collect()
+    }
+
+    fn unpark_stream(&mut self, now: Timestamp, stream: StreamId) -> bool {
+        let mut finished = false;
+        loop {
+            let Some(writing) = self.writing.get_mut(&stream) else { break };
+            let Some((outgoing, reply)) = writing.parked.pop_front() else { break };
+            match self.append_now(now, stream, outgoing.clone()) {
+                Ok(_) => {
+                    finished |= outgoing.kind == kind::FIN;
+                    let _ = reply.send(Ok(()));
+                }
+                Err(Refusal::Full | Refusal::Credit(_)) => {
+                    if let Some(writing) = self.writing.get_mut(&stream) {
+                        writing.parked.push_front((outgoing, reply));
+                    }
                     break;
                 }
-                let Some((outgoing, reply)) = writing.parked.pop_front() else { break };
-                log_room = log_room.saturating_sub(u64::from(outgoing.raw_len));
-                if outgoing.kind == kind::FIN {
-                    finished.push(stream);
+                Err(error) => {
+                    tracing::debug!(%error, "a record was not appended");
+                    let _ = reply.send(Err(AppendError::Gone));
                 }
-                let _ = reply.send(self.append_now(now, stream, outgoing).map(|_| ()));
             }
         }
         finished
@@ -321,12 +343,11 @@ impl Slot {
             return;
         }
         self.give_up(now, taken, journal);
-        let entry = EngineEntry::Taken { peer: id, stream, below };
-        journal.note(entry.kind(), &entry.encode(), false);
+        journal.note_behind(&EngineEntry::Taken { peer: id, stream, below });
     }
 
     /// Ends every exchange with this peer: its association is gone.
-    pub(super) fn end_everything(&mut self, now: Timestamp, id: EndpointId, journal: &mut Journal) {
+    pub(super) fn end_everything(&mut self, journal: &mut Journal) {
         for stream in self.writing.keys().copied().collect::<Vec<_>>() {
             self.end_writing(stream);
         }
@@ -336,8 +357,13 @@ impl Slot {
         self.near_calls.clear();
         self.far_over.clear();
         self.fins.clear();
-        for stream in self.spool.streams().collect::<Vec<_>>() {
-            self.forget_stream(now, id, stream, journal);
+        self.epoch += 1;
+        // No marks in the log: that the association ended says all of this.
+        for found in std::mem::take(&mut self.spool).records() {
+            journal.unpin(found.position);
+        }
+        for reader in std::mem::take(&mut self.readers).into_values().flatten() {
+            let _ = reader.reply.send(ReadReply::Gone);
         }
         for place in std::mem::take(&mut self.sent).into_values() {
             journal.unpin(place.position);
@@ -345,7 +371,6 @@ impl Slot {
         for found in std::mem::take(&mut self.arriving).into_values() {
             journal.unpin(found.position);
         }
-        self.sent_bytes = 0;
     }
 
     /// Forgets a received stream.
@@ -355,8 +380,7 @@ impl Slot {
         }
         let left = self.spool.forget(stream);
         self.give_up(now, left, journal);
-        let entry = EngineEntry::Forgotten { peer: id, stream };
-        journal.note(entry.kind(), &entry.encode(), false);
+        journal.note_behind(&EngineEntry::Forgotten { peer: id, stream });
         self.wake_reader(stream);
     }
 
@@ -365,7 +389,6 @@ impl Slot {
         let kept = self.sent.split_off(&up_to.next());
         for place in std::mem::replace(&mut self.sent, kept).into_values() {
             journal.unpin(place.position);
-            self.sent_bytes = self.sent_bytes.saturating_sub(u64::from(place.stored_len));
         }
     }
 
@@ -399,6 +422,6 @@ impl Slot {
 
 impl NearCall {
     pub(super) fn new(operation: OperationId, response: StreamId, retain: bool) -> Self {
-        Self { operation, response, retain, request_ended: false, response_over: false, problem: None }
+        Self { operation, response, reader: true, retain, request_ended: false, response_over: false, problem: None }
     }
 }

@@ -7,6 +7,7 @@
 //! Invariants: nothing is accepted before it is durable; a call is answered once; a body streams. It executes nothing:
 //! the far side does, and decides again. Test to read first: `tests/line`.
 
+mod framing;
 mod operations;
 mod request;
 mod response;
@@ -29,6 +30,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::framing::FramingGuard;
 use crate::body::{self, BoxedBody};
 use crate::exchange::DriverHandle;
 
@@ -89,6 +91,7 @@ impl Ingress {
 
     async fn handle(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Response<BoxedBody> {
         let head_only = request.method() == Method::HEAD;
+        let chunked = request.headers().contains_key(http::header::TRANSFER_ENCODING);
         let result = if request.method() == Method::CONNECT {
             Err(Problem::new(
                 ProblemKind::UpgradeFailed,
@@ -99,7 +102,12 @@ impl Ingress {
         } else {
             request::call(Arc::clone(&self), request, client).await
         };
-        result.unwrap_or_else(|problem| response::of_problem(&problem, &self.pseudonym, head_only))
+        let mut response = result.unwrap_or_else(|problem| response::of_problem(&problem, &self.pseudonym, head_only));
+        if chunked {
+            // The guard of the framing sees only as far as the first chunked body.
+            response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
@@ -153,7 +161,7 @@ async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr
         .max_headers(HEADER_LINES_MAX)
         .max_buf_size(buffer_max)
         .half_close(false);
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    let served = builder.serve_connection(TokioIo::new(FramingGuard::new(stream)), service);
     tokio::pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,

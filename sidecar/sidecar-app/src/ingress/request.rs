@@ -14,6 +14,7 @@ use layer2_http::hop::{self, Forwarded};
 use layer2_http::operation::{Executed, OperationId};
 use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::target::{self, Target};
+use tokio::sync::oneshot;
 
 use super::{Ingress, response};
 use crate::body::{self, BoxedBody, PumpError};
@@ -60,8 +61,14 @@ pub(super) async fn call(
     let exchange = ingress.driver.begin(begin).await.map_err(|error| refused(&error, operation, &ingress.far_side))?;
     let NearExchange { request: writer, response, .. } = exchange;
     let compress = ingress.compress && body::compressible(&admitted.fields);
-    let sent = send_body(request.into_body(), writer, ingress.body_max, compress);
-    let answer = answer(&ingress, response, operation, admitted.timeout, to_head);
+    let (finished, sent_whole) = oneshot::channel();
+    let sent = send_body(request.into_body(), writer, ingress.body_max, compress, finished);
+    // The caller's wait begins when its request is on its way as a whole: a long upload is no slow answer.
+    let patience = async {
+        let _ = sent_whole.await;
+        tokio::time::sleep(admitted.timeout).await;
+    };
+    let answer = answer(&ingress, response, operation, patience, admitted.timeout, to_head);
     tokio::pin!(answer);
     // The body goes on after the response's head came; it ends by itself or when the far side stops it.
     let mut sending = tokio::spawn(sent);
@@ -78,11 +85,18 @@ pub(super) async fn call(
     }
 }
 
-async fn send_body(content: IncomingBody, writer: RecordWriter, max: u64, compress: bool) -> Result<(), PumpError> {
+async fn send_body(
+    content: IncomingBody,
+    writer: RecordWriter,
+    max: u64,
+    compress: bool,
+    finished: oneshot::Sender<()>,
+) -> Result<(), PumpError> {
     let result = body::pump(content, writer, max, compress).await;
     if let Err(error) = &result {
         tracing::debug!(%error, "a request body did not get to its end");
     }
+    let _ = finished.send(());
     result
 }
 
@@ -213,10 +227,15 @@ async fn answer(
     ingress: &Ingress,
     mut reader: RecordReader,
     operation: OperationId,
+    patience: impl Future<Output = ()>,
     timeout: Duration,
     to_head: bool,
 ) -> Result<Response<BoxedBody>, Problem> {
-    let Ok(head) = tokio::time::timeout(timeout, final_head(&mut reader)).await else {
+    let head = tokio::select! {
+        head = final_head(&mut reader) => Some(head),
+        () = patience => None,
+    };
+    let Some(head) = head else {
         reader.detach();
         return Err(Problem::new(
             ProblemKind::WaitOver,

@@ -34,10 +34,13 @@ enum Step {
     Operation(&'static str),
 }
 
+/// A path asked for, and the operation id in the header, if there was one.
+type Seen = (String, Option<String>);
+
 #[derive(Clone, Default)]
 struct Engine {
     script: Arc<Mutex<VecDeque<Step>>>,
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Engine {

@@ -11,6 +11,7 @@ fn attempt(plan: &Plan, number: u32) -> Attempt {
         operation: OperationId::v7(1, &[1; 10]),
         begun_ms: 100,
         ended_ms: Some(200),
+        failed_with: None,
     }
 }
 
