@@ -147,8 +147,14 @@ async fn work(course: Arc<Course>) -> Vec<Record> {
             Outcome::Unknown(_) => Ending::Unknown,
             Outcome::Wrong(_) | Outcome::Lost(_) => Ending::Wrong,
         });
-        if let Outcome::Wrong(why) | Outcome::Lost(why) = &record.outcome {
-            progress.event(format!("call {} ({}) failed: {why}", plan.number, plan.kind.name()));
+        let said = match &record.outcome {
+            Outcome::Right => None,
+            Outcome::Unknown(why) => Some(("outcome unknown", why)),
+            Outcome::Wrong(why) => Some(("wrong", why)),
+            Outcome::Lost(why) => Some(("lost", why)),
+        };
+        if let Some((what, why)) = said {
+            progress.event(format!("call {} ({}) {what}: {why}", plan.number, plan.kind.name()));
         }
         records.push(record);
     }

@@ -12,7 +12,7 @@ use wire::digest::BodyDigest;
 use wire::record::{RecordHeader, kind};
 use wire::{EndpointId, Seq, StreamId};
 
-use crate::command::{Command, Found, Outgoing, ReadReply};
+use crate::command::{Lane, Command, Found, Outgoing, ReadReply};
 use crate::driver::Event;
 use crate::entry::LAYER1_FIRST;
 use crate::exchange::{DriverHandle, FarExchange, far_exchange};
@@ -107,7 +107,7 @@ pub(super) fn harness(head: &RequestHead, content: &[&str], after: After, may_di
     let handle = DriverHandle::new(events, log.reader());
     let cancelled = CancellationToken::new();
     let peer = EndpointId::from_bytes([2; 16]);
-    let exchange = far_exchange(&handle, peer, stream, StreamId::response(1), 1, cancelled.clone());
+    let exchange = far_exchange(&handle, Lane { peer, stream, epoch: 0 }, 1, cancelled.clone());
     let driver = std::thread::spawn(move || {
         let seen = serve(&queue, &request, after, may_dispatch);
         drop(log);

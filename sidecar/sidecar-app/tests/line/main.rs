@@ -1,0 +1,27 @@
+//! End to end: the real binary `hoft`, two engines and two mirrors as child processes, a real upstream, real callers.
+//!
+//! Invariants: everything is on loopback and in temporary folders; nothing asserts how long something took (limits on
+//! waiting are there so that a hang becomes a failure); every child is ended with the test process, however that ends.
+//! Read first: `doors.rs`, `a_call_through_the_proxy_reaches_the_upstream_and_comes_back`; then `harness.rs`.
+//! `HOFT_REQUIRE=curl,python` turns skipped tests of those programs into failures.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
+
+mod bad_config;
+mod bad_input;
+mod bad_packets;
+mod big;
+mod client;
+mod crash;
+mod doors;
+mod exchanges;
+mod gates;
+mod harness;
+mod http;
+mod modes;
+mod operations;
+mod process;
+mod programs;
+mod refusals;
+mod shared;
+mod upstream;
