@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use disk::dir::Dir;
 use disk::log::{Log, LogOptions};
 use layer0_pipe::{Inbox, InboxOptions, Layout, Local, Outbox, OutboxOptions, Profile, PublishSync};
 use layer1_replication::Config as ReplicationConfig;
@@ -25,7 +26,7 @@ use crate::driver::{Driver, Event, Outlets, Settings, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
 use crate::pipe::{self, InboxCommand};
 use crate::preflight::{Preflight, load_config, suite};
-use crate::{admin, egress, ingress, logging, policies};
+use crate::{admin, egress, ingress, logging, policies, watch};
 
 /// How long open calls may go on after a signal before their connections are closed. They stay in the log.
 const GRACE: Duration = Duration::from_secs(3);
@@ -164,6 +165,7 @@ struct Threads {
     driver: JoinHandle<Result<(), crate::driver::DriverError>>,
     driver_ended: tokio::sync::oneshot::Receiver<()>,
     inbox_commands: Sender<InboxCommand>,
+    _hint: Option<watch::Hint>,
 }
 
 impl Threads {
@@ -195,7 +197,9 @@ impl Threads {
             let _ = ended.send(());
             result
         })?;
-        Ok(Self { driver, driver_ended, inbox_commands })
+        let local = !preflight.inbox.is_network();
+        let hint = if local { watch::start(preflight.inbox.root(), inbox_commands.clone()) } else { None };
+        Ok(Self { driver, driver_ended, inbox_commands, _hint: hint })
     }
 }
 
@@ -246,7 +250,7 @@ fn make_outbox(config: &Config, preflight: &Preflight) -> Result<Outbox> {
         mpl: config.mirror.packet_lifetime,
         ..OutboxOptions::default()
     };
-    let dir: Arc<dyn disk::dir::Dir> = preflight.outbox.clone();
+    let dir: Arc<dyn Dir> = preflight.outbox.clone();
     Outbox::new(dir, preflight.me, preflight.identity.clone(), Arc::clone(&preflight.peer_keys), options)
         .context("folders.outbox")
 }
@@ -273,6 +277,6 @@ fn make_inbox(config: &Config, preflight: &Preflight) -> Inbox {
         unix_ms_at_zero: i64::try_from(unix_ms()).unwrap_or(i64::MAX),
         ..InboxOptions::default()
     };
-    let dir: Arc<dyn disk::dir::Dir> = preflight.inbox.clone();
+    let dir: Arc<dyn Dir> = preflight.inbox.clone();
     Inbox::new(dir, vec![local], options)
 }

@@ -183,9 +183,7 @@ impl EngineEntry {
                 out.extend_from_slice(operation.as_bytes());
                 out.push(u8::from(*kept));
             }
-            Self::Forgotten { peer, stream }
-            | Self::RequestEnded { peer, stream }
-            | Self::FarOver { peer, stream } => {
+            Self::Forgotten { peer, stream } | Self::RequestEnded { peer, stream } | Self::FarOver { peer, stream } => {
                 out.extend_from_slice(peer.as_bytes());
                 put_u64(&mut out, stream.get());
             }
@@ -332,10 +330,7 @@ mod tests {
         let head = RecordHeader { seq: Seq::new(5), stream, offset: 77, raw_len: 9, stored_len: 8, kind: 33, flags: 1 };
         let entries = [
             EngineEntry::Life { incarnation: Incarnation { generation: 1, random: [2; 8] }, nonce_secret: [3; 32] },
-            EngineEntry::SentAt {
-                peer,
-                place: SentPlace { seq: Seq::new(5), stream, kind: 33, position },
-            },
+            EngineEntry::SentAt { peer, place: SentPlace { seq: Seq::new(5), stream, kind: 33, position } },
             EngineEntry::Spooled { peer, found: FoundEq(Found { head, pd: [4; 32], position, credited: false }) },
             EngineEntry::Taken { peer, stream, below: 12 },
             EngineEntry::Forgotten { peer, stream },

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use layer2_http::operation::{OperationId, OperationView};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use wire::digest::Digest;
 use wire::EndpointId;
+use wire::digest::Digest;
 
 use crate::command::{AppendError, BeginCall, BeginError, Command, Found, Lane, Outgoing, ReadReply, StoredResult};
 use crate::driver::Event;
@@ -342,12 +342,7 @@ impl Drop for RecordReader {
 }
 
 /// Makes the executing end of an exchange for the driver to hand to the egress.
-pub fn far_exchange(
-    driver: &DriverHandle,
-    request: Lane,
-    attempt: u32,
-    cancelled: CancellationToken,
-) -> FarExchange {
+pub fn far_exchange(driver: &DriverHandle, request: Lane, attempt: u32, cancelled: CancellationToken) -> FarExchange {
     let response = Lane { stream: request.stream.response_of(), ..request };
     FarExchange {
         peer: request.peer,

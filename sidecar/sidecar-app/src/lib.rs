@@ -23,3 +23,4 @@ pub mod preflight;
 pub mod record;
 pub mod spool;
 pub mod status;
+pub mod watch;

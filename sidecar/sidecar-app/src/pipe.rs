@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use disk::log::{LogReader, Position};
@@ -25,6 +25,8 @@ use crate::entry;
 
 /// Frames that may wait for the driver.
 const FRAMES_AHEAD_MAX: usize = 16;
+/// Hints do not make the inbox look more often than this.
+const LOOK_PERIOD_MIN: Duration = Duration::from_millis(5);
 
 /// What the driver asks of the outbox thread.
 pub enum OutboxJob {
@@ -196,7 +198,7 @@ pub fn run_outbox(outbox: Outbox, log: &LogReader, jobs: &Receiver<OutboxJob>, e
 pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &Sender<Event>) {
     let began = Instant::now();
     let gate = Gate::new(FRAMES_AHEAD_MAX);
-    let mut due = began;
+    let (mut due, mut looked) = (began, began);
     let mut trouble = None;
     let mut told = Counters::default();
     loop {
@@ -219,11 +221,15 @@ pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &S
                         }
                     }
                 }
-                if !wake && Instant::now() < due {
+                if wake {
+                    due = due.min(looked + LOOK_PERIOD_MIN);
+                }
+                if Instant::now() < due {
                     continue;
                 }
             }
         }
+        looked = Instant::now();
         let report = inbox.scan(began.elapsed(), &mut |arrival| forward(arrival, events, &gate));
         if *inbox.counters() != told {
             told = inbox.counters().clone();

@@ -58,7 +58,7 @@ pub const FLAG_ZSTD: u8 = 1;
 pub const RECORD_HEADER_LEN: usize = 24;
 
 /// What a log knows of a record besides its payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
     /// Place in the log.
     pub seq: Seq,
@@ -166,7 +166,7 @@ impl Record {
     pub fn tombstone(of: &RecordHeader, payload_digest: &Digest, charged: u32) -> Self {
         let tombstone = Tombstone { kind: of.kind, flags: of.flags, charged, digest: *payload_digest };
         let payload = Bytes::copy_from_slice(&tombstone.encode());
-        let head = RecordHeader { stored_len: payload_len(&payload), kind: kind::TOMBSTONE, flags: 0, ..of.clone() };
+        let head = RecordHeader { stored_len: payload_len(&payload), kind: kind::TOMBSTONE, flags: 0, ..*of };
         Self { head, payload }
     }
 
@@ -197,8 +197,8 @@ impl Record {
     #[must_use]
     pub fn chain_input(&self) -> (RecordHeader, Digest) {
         match self.as_tombstone() {
-            Some(t) => (RecordHeader { kind: t.kind, flags: t.flags, ..self.head.clone() }, t.digest),
-            None => (self.head.clone(), self.payload_digest()),
+            Some(t) => (RecordHeader { kind: t.kind, flags: t.flags, ..self.head }, t.digest),
+            None => (self.head, self.payload_digest()),
         }
     }
 

@@ -25,7 +25,7 @@ use super::progress::Progress;
 use super::upstream::CALL;
 
 /// The route that leads to the upstream.
-pub(super) const ROUTE: &str = "demo";
+pub(crate) const ROUTE: &str = "demo";
 /// A host that no rule names.
 const UNLISTED_HOST: &str = "elsewhere.invalid";
 /// How long a call that is given up may take to say where it stands.

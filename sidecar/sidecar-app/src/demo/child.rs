@@ -19,7 +19,7 @@ const TAIL_LINES: usize = 8;
 
 /// One process, which may be started more than once.
 #[derive(Debug)]
-pub(super) struct Child {
+pub(crate) struct Child {
     program: PathBuf,
     arguments: Vec<OsString>,
     log: PathBuf,
@@ -28,7 +28,7 @@ pub(super) struct Child {
 
 impl Child {
     /// What will be started; nothing is yet.
-    pub(super) fn new(program: &Path, arguments: Vec<OsString>, log: PathBuf) -> Self {
+    pub(crate) fn new(program: &Path, arguments: Vec<OsString>, log: PathBuf) -> Self {
         Self { program: program.to_owned(), arguments, log, process: Mutex::new(None) }
     }
 
@@ -36,7 +36,7 @@ impl Child {
     ///
     /// # Errors
     /// When its log cannot be written or the program cannot be started.
-    pub(super) async fn start(&self) -> Result<()> {
+    pub(crate) async fn start(&self) -> Result<()> {
         let mut process = self.process.lock().await;
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("the log {} cannot be written", self.log.display()))?;
@@ -53,7 +53,7 @@ impl Child {
     }
 
     /// Kills it at once (SIGKILL) and waits until it is gone.
-    pub(super) async fn kill(&self) {
+    pub(crate) async fn kill(&self) {
         if let Some(mut process) = self.process.lock().await.take() {
             // It fails for a process that is gone already, which is just as well.
             let _ = process.kill().await;
@@ -64,7 +64,7 @@ impl Child {
     ///
     /// # Errors
     /// When it had to be killed, or ended with a failure.
-    pub(super) async fn stop(&self, patience: Duration) -> Result<()> {
+    pub(crate) async fn stop(&self, patience: Duration) -> Result<()> {
         let Some(mut process) = self.process.lock().await.take() else { return Ok(()) };
         if let Some(pid) = process.id() {
             terminate(pid).await;
@@ -81,12 +81,12 @@ impl Child {
     }
 
     /// How it ended, if it ended by itself.
-    pub(super) async fn ended(&self) -> Option<ExitStatus> {
+    pub(crate) async fn ended(&self) -> Option<ExitStatus> {
         self.process.lock().await.as_mut().and_then(|process| process.try_wait().ok().flatten())
     }
 
     /// The last lines that it wrote.
-    pub(super) fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();

@@ -21,27 +21,27 @@ const KEPT_MAX: usize = 64 * 1024;
 
 /// Speaks to one address.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     address: SocketAddr,
     progress: Arc<Progress>,
 }
 
 /// A whole answer.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Its status.
-    pub(super) status: u16,
+    pub(crate) status: u16,
     /// Its header fields.
     pub(super) headers: HeaderMap,
     /// Its body, measured.
     pub(super) body: Mark,
     /// The body's first octets.
-    pub(super) beginning: Bytes,
+    pub(crate) beginning: Bytes,
 }
 
 /// An exchange without a whole answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Nobody listened: nothing was sent.
     Unreached(String),
     /// It broke after something may have been sent.
@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// GETs a path without a body.
-    pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
         let request = Request::builder()
             .uri(path)
             .header(http::header::HOST, self.address.to_string())

@@ -4,7 +4,7 @@
 //! while calls are in flight; a run always ends, because whatever is unanswered for too long is given up and counts as
 //! lost. It does not judge. Test to read first: `kills_come_before_the_calls_run_out`.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::call::{self, Line, Outcome, Record};
 use super::client::Client;
 use super::dice::Dice;
-use super::mix::{self, Plan};
+use super::mix::{self, Kind, Plan};
 use super::progress::{Ending, Progress, Which};
 use super::run::Options;
 use super::stage::{Engine, Stage};
@@ -29,8 +29,12 @@ const IN_FLIGHT_AT_KILL: u64 = 3;
 /// Share of the calls that ended before each kill, in percent.
 const FAR_KILL_PERCENT: u64 = 35;
 const NEAR_KILL_PERCENT: u64 = 65;
-/// Calls that are held back until the second kill is about to happen, so that some are in flight then, in percent.
+/// Calls that end between the kills at least, in percent.
+const BETWEEN_KILLS_PERCENT: u64 = 5;
+/// Calls that are held back in percent, and at least: half of them until the first kill is about to happen, the others until
+/// the second one is, so that some are in flight then.
 const HELD_BACK_PERCENT: u32 = 15;
+const HELD_BACK_MIN: u32 = 2 * IN_FLIGHT_AT_KILL as u32;
 /// How long a kill waits for calls in flight, and the longest pause after they are.
 const KILL_WAIT_MAX: Duration = Duration::from_secs(5);
 const KILL_PAUSE_MS_MAX: u64 = 150;
@@ -49,9 +53,10 @@ struct Course {
     line: Line,
     plans: Vec<Plan>,
     next: AtomicUsize,
-    /// Place of the first call that is held back, and whether that is over.
-    held_back: usize,
-    released: watch::Sender<bool>,
+    /// The upload has not ended yet.
+    uploading: AtomicBool,
+    /// So many calls may begin.
+    released: watch::Sender<usize>,
     near_ready: watch::Sender<bool>,
     findings: Mutex<Vec<String>>,
     done: CancellationToken,
@@ -72,8 +77,8 @@ pub(super) async fn play(options: &Options, stage: &Stage, upstream: &Upstream, 
         line,
         plans: mix::mix(options.seed, options.calls),
         next: AtomicUsize::new(0),
-        held_back: usize::try_from(options.calls - held_back(options.calls)).unwrap_or(usize::MAX),
-        released: watch::channel(false).0,
+        uploading: AtomicBool::new(true),
+        released: watch::channel(released(options.calls, 0)).0,
         near_ready,
         findings: Mutex::new(Vec::new()),
         done: CancellationToken::new(),
@@ -85,7 +90,7 @@ pub(super) async fn play(options: &Options, stage: &Stage, upstream: &Upstream, 
     };
     let (records, kills, (), ()) = tokio::join!(
         calls,
-        kill_both(&course, stage),
+        kill_both(&course, stage, options.calls),
         watch_children(&course, stage),
         end_in_time(&course, options.calls)
     );
@@ -107,8 +112,15 @@ const fn in_flight_max(calls: u32) -> u32 {
     }
 }
 
-fn held_back(calls: u32) -> u32 {
-    (calls * HELD_BACK_PERCENT / 100).clamp(3, IN_FLIGHT_MAX)
+/// So many calls may begin once `kills` kills happened or are about to.
+fn released(calls: u32, kills: u32) -> usize {
+    let held_back = (calls * HELD_BACK_PERCENT / 100).clamp(HELD_BACK_MIN, 2 * IN_FLIGHT_MAX);
+    let still = match kills {
+        0 => held_back,
+        1 => held_back / 2,
+        _ => 0,
+    };
+    usize::try_from(calls - still).unwrap_or(usize::MAX)
 }
 
 async fn make_calls(course: &Arc<Course>, in_flight: u32) -> Vec<Record> {
@@ -133,12 +145,10 @@ async fn work(course: Arc<Course>) -> Vec<Record> {
     loop {
         let place = course.next.fetch_add(1, Ordering::Relaxed);
         let Some(plan) = course.plans.get(place) else { return records };
-        if place >= course.held_back {
-            let mut released = course.released.subscribe();
-            tokio::select! {
-                _ = released.wait_for(|released| *released) => {}
-                () = course.line.give_up.cancelled() => {}
-            }
+        let mut released = course.released.subscribe();
+        tokio::select! {
+            _ = released.wait_for(|released| place < *released) => {}
+            () = course.line.give_up.cancelled() => {}
         }
         progress.call_begun();
         let record = call::carry_out(&course.line, *plan).await;
@@ -147,6 +157,9 @@ async fn work(course: Arc<Course>) -> Vec<Record> {
             Outcome::Unknown(_) => Ending::Unknown,
             Outcome::Wrong(_) | Outcome::Lost(_) => Ending::Wrong,
         });
+        if plan.kind == Kind::Upload {
+            course.uploading.store(false, Ordering::Relaxed);
+        }
         let said = match &record.outcome {
             Outcome::Right => None,
             Outcome::Unknown(why) => Some(("outcome unknown", why)),
@@ -161,22 +174,29 @@ async fn work(course: Arc<Course>) -> Vec<Record> {
 }
 
 /// Kills the far engine, then the near one, each in its time.
-async fn kill_both(course: &Course, stage: &Stage) -> Vec<Kill> {
-    let mut kills = Vec::new();
+async fn kill_both(course: &Course, stage: &Stage, calls: u32) -> Vec<Kill> {
+    let (mut kills, mut ended_before) = (Vec::new(), 0);
+    let all = u64::from(calls);
     let mut dice = Dice::new(course.line.seed, u64::MAX);
     let targets = [(&stage.far, Which::Far, FAR_KILL_PERCENT), (&stage.near, Which::Near, NEAR_KILL_PERCENT)];
     for (engine, which, percent) in targets {
-        let ended_min = course.plans.len() as u64 * percent / 100;
-        if !course.reaches(None, |progress| progress.tally().ended() >= ended_min).await {
+        let between = ended_before + kills.len() as u64 * all * BETWEEN_KILLS_PERCENT / 100;
+        // More cannot end than may begin.
+        let ended_min = (all * percent / 100).max(between).min(*course.released.borrow() as u64);
+        // Every second run lets the upload end first: cut off by a kill, its outcome could only be unknown.
+        let spares_upload = kills.is_empty() && dice.below(2) == 0;
+        let due = |progress: &Progress| {
+            progress.tally().ended() >= ended_min && !(spares_upload && course.uploading.load(Ordering::Relaxed))
+        };
+        if !course.reaches(None, due).await {
             return kills;
         }
-        if which == Which::Near {
-            course.released.send_replace(true);
-        }
+        course.released.send_replace(released(calls, kills.len() as u32 + 1));
         let in_flight = |progress: &Progress| progress.tally().in_flight() >= IN_FLIGHT_AT_KILL;
         course.reaches(Some(KILL_WAIT_MAX), in_flight).await;
         tokio::time::sleep(Duration::from_millis(dice.below(KILL_PAUSE_MS_MAX))).await;
         course.reaches(Some(KILL_WAIT_MAX), in_flight).await;
+        ended_before = course.line.progress.tally().ended();
         match kill(course, engine, which).await {
             Ok(kill) => kills.push(kill),
             Err(error) => {
@@ -276,10 +296,19 @@ mod tests {
     #[test]
     fn kills_come_before_the_calls_run_out() {
         for calls in mix::CALLS_MIN..400 {
-            let free = u64::from(calls - held_back(calls));
-            let ended_at_near_kill = u64::from(calls) * NEAR_KILL_PERCENT / 100;
-            assert!(ended_at_near_kill <= free, "{calls}: the near kill would wait for calls that are held back");
-            assert!(u64::from(held_back(calls)) >= IN_FLIGHT_AT_KILL);
+            let ended_at = |percent| usize::try_from(u64::from(calls) * percent / 100).unwrap();
+            let released: Vec<usize> = (0..=2).map(|kills| released(calls, kills)).collect();
+            assert!(
+                ended_at(FAR_KILL_PERCENT) <= released[0],
+                "{calls}: the first kill waits for calls that are held back"
+            );
+            assert!(
+                ended_at(NEAR_KILL_PERCENT) <= released[1],
+                "{calls}: the second kill waits for calls that are held back"
+            );
+            assert_eq!(released[2], calls as usize);
+            let at_kill = usize::try_from(IN_FLIGHT_AT_KILL).unwrap();
+            assert!(released[1] - released[0] >= at_kill && released[2] - released[1] >= at_kill, "{calls}");
             assert!(u64::from(in_flight_max(calls)) >= IN_FLIGHT_AT_KILL);
             assert!(in_flight_max(calls) <= IN_FLIGHT_MAX);
         }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 /// The folder in which a run takes place.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     keep: AtomicBool,
 }
@@ -23,27 +23,38 @@ impl Folder {
     /// # Errors
     /// When it cannot be made, or there is something in it.
     pub(super) fn make(asked: Option<&Path>) -> Result<Self> {
-        let path = match asked {
-            Some(path) => path.to_owned(),
-            None => std::env::temp_dir().join(format!("hoft-demo-{}", std::process::id())),
-        };
+        match asked {
+            Some(path) => Self::at(path, true),
+            None => Self::temporary(&std::env::temp_dir(), "hoft-demo"),
+        }
+    }
+
+    /// A folder within `parent` that goes at the end; its name begins with `name`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn temporary(parent: &Path, name: &str) -> Result<Self> {
+        Self::at(&parent.join(format!("{name}-{}", std::process::id())), false)
+    }
+
+    fn at(path: &Path, keep: bool) -> Result<Self> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
         }
-        match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+        match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && asked.is_some() && is_empty(&path) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && keep && is_empty(path) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 bail!("{} is not empty: name another folder with --keep, or remove it", path.display())
             }
             Err(error) => return Err(error).with_context(|| format!("{} cannot be made", path.display())),
         }
-        let path = std::fs::canonicalize(&path).with_context(|| format!("{}", path.display()))?;
-        Ok(Self { path, keep: AtomicBool::new(asked.is_some()) })
+        let path = std::fs::canonicalize(path).with_context(|| format!("{}", path.display()))?;
+        Ok(Self { path, keep: AtomicBool::new(keep) })
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -58,7 +69,7 @@ impl Drop for Folder {
         if !self.keep.load(Ordering::Relaxed)
             && let Err(error) = std::fs::remove_dir_all(&self.path)
         {
-            tracing::debug!(%error, "the demo's folder could not be removed");
+            tracing::debug!(%error, "the folder of the run could not be removed");
         }
     }
 }

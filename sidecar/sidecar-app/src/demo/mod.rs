@@ -10,23 +10,23 @@
 //! to them, `verdict.rs` the judgement. Test to read first: `verdict/tests.rs`, `a_run_without_trouble_is_good`.
 
 mod answer;
-mod call;
-mod child;
-mod client;
+pub(crate) mod call;
+pub(crate) mod child;
+pub(crate) mod client;
 mod content;
 mod course;
-mod dice;
-mod folder;
+pub(crate) mod dice;
+pub(crate) mod folder;
 mod mix;
 mod packets;
 mod picture;
 mod progress;
-mod run;
-mod sides;
-mod stage;
+pub(crate) mod run;
+pub(crate) mod sides;
+pub(crate) mod stage;
 mod upstream;
 mod verdict;
-mod view;
+pub(crate) mod view;
 
 use std::io::Write;
 use std::path::PathBuf;

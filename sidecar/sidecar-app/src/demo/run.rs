@@ -109,14 +109,18 @@ fn count_packets(stage: &Stage, faults: FaultLevel, findings: &mut Vec<String>) 
 }
 
 /// The signals that end the demo.
-struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self> {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When signals cannot be received.
+    pub(crate) fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be received");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -125,7 +129,8 @@ impl Signals {
         })
     }
 
-    async fn first(&mut self) -> &'static str {
+    /// The name of the first of them that comes.
+    pub(crate) async fn first(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "interrupted",
             _ = self.terminate.recv() => "SIGTERM",

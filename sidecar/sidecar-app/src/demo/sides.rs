@@ -23,15 +23,15 @@ pub(super) const FAR: &str = "south";
 
 /// What a stage is made from.
 #[derive(Debug)]
-pub(super) struct Setting<'a> {
+pub(crate) struct Setting<'a> {
     /// Where everything lies.
-    pub(super) folder: &'a Path,
+    pub(crate) folder: &'a Path,
     /// Where the upstream listens.
-    pub(super) upstream: SocketAddr,
+    pub(crate) upstream: SocketAddr,
     /// How bad the mirrors are.
-    pub(super) faults: FaultLevel,
+    pub(crate) faults: FaultLevel,
     /// Seed of the run.
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// The ports of both sides: local port and admin port of each.
@@ -67,14 +67,18 @@ pub(super) fn make_sides(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a configuration is changed by before it is written.
+pub(crate) type Adjust<'a> = &'a (dyn Fn(&mut ConfigFile) + Sync);
+
 /// Writes the configurations of both sides, with ports that nobody used a moment ago.
 ///
 /// # Errors
 /// When there is no free port, or a file cannot be written.
-pub(super) fn write_configurations(setting: &Setting<'_>) -> Result<Ports> {
+pub(super) fn write_configurations(setting: &Setting<'_>, adjust: Adjust<'_>) -> Result<Ports> {
     let ports = free_ports()?;
     for ((side, other), (proxy, admin)) in [(NEAR, FAR), (FAR, NEAR)].into_iter().zip(ports) {
         let mut file = configuration(setting, side, other);
+        adjust(&mut file);
         file.listen.proxy = proxy.to_string();
         file.listen.admin = admin.to_string();
         let path = setting.folder.join(side).join("hoft.yaml");
@@ -153,7 +157,7 @@ mod tests {
             let home = folder.path().join(fault_word(faults));
             let setting = Setting { folder: &home, upstream, faults, seed: 1 };
             make_sides(setting.folder).unwrap();
-            let ports = write_configurations(&setting).unwrap();
+            let ports = write_configurations(&setting, &|_| {}).unwrap();
             let all: std::collections::BTreeSet<_> = ports.iter().flat_map(|(proxy, admin)| [proxy, admin]).collect();
             assert_eq!(all.len(), 4);
             for side in [NEAR, FAR] {

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, anyhow};
 use super::child::Child;
 use super::client::Client;
 use super::progress::Progress;
-use super::sides::{FAR, NEAR, Setting, fault_word, make_sides, write_configurations};
+use super::sides::{Adjust, FAR, NEAR, Setting, fault_word, make_sides, write_configurations};
 
 /// How long an engine may take until it is ready.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
@@ -27,13 +27,13 @@ const PORT_ATTEMPTS: u32 = 10;
 
 /// An engine as a child process.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub(crate) struct Engine {
     /// Name of its side.
     pub(super) side: &'static str,
     /// Its local port.
-    pub(super) proxy: SocketAddr,
+    pub(crate) proxy: SocketAddr,
     /// Speaks to its admin port.
-    pub(super) admin: Client,
+    pub(crate) admin: Client,
     /// Whether it is to run: not from a kill until it is ready again.
     up: AtomicBool,
     child: Child,
@@ -41,7 +41,7 @@ pub(super) struct Engine {
 
 /// A mirror as a child process.
 #[derive(Debug)]
-pub(super) struct Mirror {
+pub(crate) struct Mirror {
     /// Its journal.
     pub(super) journal: PathBuf,
     name: String,
@@ -50,11 +50,11 @@ pub(super) struct Mirror {
 
 /// The four children.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(crate) struct Stage {
     /// The engine that calls.
-    pub(super) near: Engine,
+    pub(crate) near: Engine,
     /// The engine that executes.
-    pub(super) far: Engine,
+    pub(crate) far: Engine,
     /// From near to far, and back.
     pub(super) mirrors: [Mirror; 2],
 }
@@ -65,12 +65,20 @@ impl Stage {
     /// # Errors
     /// When something cannot be made, or a child does not get ready.
     pub(super) async fn build(setting: &Setting<'_>) -> Result<Self> {
+        Self::build_with(setting, &|_| {}).await
+    }
+
+    /// The same with configurations that are adjusted before they are written.
+    ///
+    /// # Errors
+    /// As [`Stage::build`].
+    pub(crate) async fn build_with(setting: &Setting<'_>, adjust: Adjust<'_>) -> Result<Self> {
         let program = std::env::current_exe().context("this program's own file is not known")?;
         make_sides(setting.folder)?;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let ports = write_configurations(setting)?;
+            let ports = write_configurations(setting, adjust)?;
             let stage = Self {
                 near: engine(&program, setting.folder, NEAR, ports[0]),
                 far: engine(&program, setting.folder, FAR, ports[1]),
@@ -98,7 +106,7 @@ impl Stage {
     }
 
     /// A child that ended although nobody asked it to, in words.
-    pub(super) async fn fallen(&self) -> Option<String> {
+    pub(crate) async fn fallen(&self) -> Option<String> {
         let engines = [&self.near, &self.far].into_iter().filter(|engine| engine.up.load(Ordering::Relaxed));
         let engines = engines.map(|engine| (format!("the engine of {}", engine.side), &engine.child));
         let mirrors = self.mirrors.iter().map(|mirror| (mirror.name.clone(), &mirror.child));
@@ -111,7 +119,7 @@ impl Stage {
     }
 
     /// Ends all children in order: engines first, then the mirrors, whose counts are final then. Returns what was wrong.
-    pub(super) async fn stop(&self) -> Vec<String> {
+    pub(crate) async fn stop(&self) -> Vec<String> {
         let mut findings = Vec::new();
         for engine in [&self.near, &self.far] {
             if let Err(error) = engine.child.stop(STOP_TIME_MAX).await {
@@ -127,7 +135,7 @@ impl Stage {
     }
 
     /// Ends all children at once.
-    pub(super) async fn kill(&self) {
+    pub(crate) async fn kill(&self) {
         let children = [&self.near.child, &self.far.child, &self.mirrors[0].child, &self.mirrors[1].child];
         for child in children {
             child.kill().await;

@@ -27,13 +27,13 @@ pub(super) struct Sources {
 
 /// An engine as its status shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct EngineView {
+pub(crate) struct EngineView {
     /// Its peer acknowledged its records up to here.
     pub(super) acknowledged: u64,
     /// Its records end here.
     pub(super) appended: u64,
     /// Packets sent.
-    pub(super) packets: u64,
+    pub(crate) packets: u64,
     /// Records sent once more.
     pub(super) resent: u64,
     /// The round trip, in milliseconds.
@@ -73,7 +73,7 @@ async fn status(admin: &Client) -> Option<EngineView> {
 }
 
 /// Adds up what a status says of all peers.
-fn engine_view(status: &Value) -> EngineView {
+pub(crate) fn engine_view(status: &Value) -> EngineView {
     let mut view = EngineView::default();
     let peers = status.get("peers").and_then(Value::as_array);
     for peer in peers.into_iter().flatten() {

@@ -6,8 +6,8 @@
 use wire::EndpointId;
 
 use super::slot::Slot;
-use crate::command::Lane;
 use super::{Driver, DriverError};
+use crate::command::Lane;
 use crate::entry::{EngineEntry, FoundEq};
 
 impl Driver {

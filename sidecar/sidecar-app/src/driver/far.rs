@@ -69,8 +69,14 @@ impl Driver {
         slot.writing.insert(response, Writing::default());
         let replayable = harmless;
         let cancelled = CancellationToken::new();
-        let call =
-            FarCall { operation, replayable, cancelled: cancelled.clone(), dispatched: known == Some(operation), request_read: false, response_ended: false };
+        let call = FarCall {
+            operation,
+            replayable,
+            cancelled: cancelled.clone(),
+            dispatched: known == Some(operation),
+            request_read: false,
+            response_ended: false,
+        };
         slot.far_calls.insert(request, call);
         if let Recovery::Run { attempt } | Recovery::RunAgain { attempt } = recovery {
             let lane = slot.lane(peer, request);
@@ -163,7 +169,8 @@ impl Driver {
                 for entry in &entries {
                     self.note_far(entry);
                 }
-                if let Some(call) = self.slots.get_mut(&lane.peer).and_then(|slot| slot.far_calls.get_mut(&lane.stream)) {
+                if let Some(call) = self.slots.get_mut(&lane.peer).and_then(|slot| slot.far_calls.get_mut(&lane.stream))
+                {
                     call.dispatched = true;
                 }
                 self.journal.when_durable(WhenDurable::Dispatched(reply));

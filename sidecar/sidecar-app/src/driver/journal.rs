@@ -35,7 +35,15 @@ pub(super) enum WhenDurable {
 
 impl Journal {
     pub(super) fn new(log: Log) -> Self {
-        Self { log, urgent: false, gathered_bytes: 0, waiting: Vec::new(), behind: Vec::new(), unpins: Vec::new(), failed: None }
+        Self {
+            log,
+            urgent: false,
+            gathered_bytes: 0,
+            waiting: Vec::new(),
+            behind: Vec::new(),
+            unpins: Vec::new(),
+            failed: None,
+        }
     }
 
     /// The stored payload of a received record, inflated; `None` when it cannot be had.

@@ -101,7 +101,8 @@ impl Driver {
         let now = self.clock.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let request = StreamId::request(response.exchange());
-        let orphan = !slot.near_calls.contains_key(&request) && slot.spool.knows(response) && !slot.spool.kept(response);
+        let orphan =
+            !slot.near_calls.contains_key(&request) && slot.spool.knows(response) && !slot.spool.kept(response);
         if orphan && slot.spool.ended(response) {
             slot.peer.close_stream(response);
             slot.forget_stream(now, peer, response, &mut self.journal);

@@ -135,12 +135,7 @@ impl Slot {
             match &persist.entry {
                 Entry::Sent { head, .. } => {
                     journal.pin(position);
-                    self.place_sent(SentPlace {
-                        seq: head.seq,
-                        stream: head.stream,
-                        kind: head.kind,
-                        position,
-                    });
+                    self.place_sent(SentPlace { seq: head.seq, stream: head.stream, kind: head.kind, position });
                 }
                 Entry::Received(ReceivedMeta { head, link_digest, .. }) if head.kind >= 32 => {
                     journal.pin(position);
@@ -243,9 +238,8 @@ impl Slot {
 
     fn unpark_stream(&mut self, now: Timestamp, stream: StreamId) -> bool {
         let mut finished = false;
-        loop {
-            let Some(writing) = self.writing.get_mut(&stream) else { break };
-            let Some((outgoing, reply)) = writing.parked.pop_front() else { break };
+        while let Some((outgoing, reply)) = self.writing.get_mut(&stream).and_then(|writing| writing.parked.pop_front())
+        {
             match self.append_now(now, stream, outgoing.clone()) {
                 Ok(_) => {
                     finished |= outgoing.kind == kind::FIN;

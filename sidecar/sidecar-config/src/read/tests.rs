@@ -1,3 +1,5 @@
+//! Reading of files: what is accepted, and what every refusal says.
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use super::*;

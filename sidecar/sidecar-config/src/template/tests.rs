@@ -1,3 +1,5 @@
+//! The template: that it is a good file, complete, and documented.
+
 use std::{collections::BTreeSet, path::Path};
 
 use super::*;

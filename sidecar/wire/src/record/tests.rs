@@ -224,10 +224,7 @@ fn frames_beyond_my_limits_are_skipped_or_refused() {
         Record::compressed(Seq::FIRST, StreamId::request(1), 0, kind::DATA, 1 << 22, Bytes::from_static(b"bomb"));
     assert_eq!(decode_frame(&chunk_entry(&bomb, 0), &bomb.payload, MAX_FRAME), Err(Reject::Records));
     let bombs: Vec<Record> = (1..=3)
-        .map(|seq| Record {
-            head: RecordHeader { seq: Seq::new(seq), raw_len: 1 << 20, ..bomb.head.clone() },
-            ..bomb.clone()
-        })
+        .map(|seq| Record { head: RecordHeader { seq: Seq::new(seq), raw_len: 1 << 20, ..bomb.head }, ..bomb.clone() })
         .collect();
     let (entry, clear) = batch(&bombs);
     assert_eq!(decode_frame(&entry, &clear, MAX_FRAME), Err(Reject::Records));

@@ -71,7 +71,11 @@ fn package_name_is_folder_name() {
 fn every_crate_takes_the_lints_of_the_workspace() {
     for package in metadata().packages {
         let manifest = std::fs::read_to_string(&package.manifest_path).unwrap();
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{} lacks [lints] workspace = true", package.manifest_path);
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{} lacks [lints] workspace = true",
+            package.manifest_path
+        );
     }
 }
 

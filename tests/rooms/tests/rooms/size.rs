@@ -36,10 +36,7 @@ fn no_file_outgrows_its_owner() {
 
 #[test]
 fn every_file_begins_with_its_module_doc() {
-    let bare: Vec<_> = sources()
-        .into_iter()
-        .filter(|(_, text)| !text.trim_start().starts_with("//!"))
-        .map(|(path, _)| path)
-        .collect();
+    let bare: Vec<_> =
+        sources().into_iter().filter(|(_, text)| !text.trim_start().starts_with("//!")).map(|(path, _)| path).collect();
     assert!(bare.is_empty(), "no `//!` at the top of: {bare:?}");
 }

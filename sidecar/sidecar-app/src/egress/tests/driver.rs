@@ -12,7 +12,7 @@ use wire::digest::BodyDigest;
 use wire::record::{RecordHeader, kind};
 use wire::{EndpointId, Seq, StreamId};
 
-use crate::command::{Lane, Command, Found, Outgoing, ReadReply};
+use crate::command::{Command, Found, Lane, Outgoing, ReadReply};
 use crate::driver::Event;
 use crate::entry::LAYER1_FIRST;
 use crate::exchange::{DriverHandle, FarExchange, far_exchange};
