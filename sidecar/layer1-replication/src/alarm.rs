@@ -82,11 +82,18 @@ impl Alarm {
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
-            Self::LogRolledBack { .. } | Self::ChainMismatch { .. } | Self::InboxRolledBack { .. } | Self::PeerForgot => {
+            Self::LogRolledBack { .. }
+            | Self::ChainMismatch { .. }
+            | Self::InboxRolledBack { .. }
+            | Self::PeerForgot => {
                 "start this endpoint with a new incarnation (its state folder was restored, copied or lost, or the peer's was); calls in flight end as outcome unknown"
             }
-            Self::Superseded => "stop one of the two engines that run this endpoint; if this is the right one, start it with a new incarnation",
-            Self::Forked { .. } => "stop one of the two engines that run the peer's endpoint, and start the other with a new incarnation",
+            Self::Superseded => {
+                "stop one of the two engines that run this endpoint; if this is the right one, start it with a new incarnation"
+            }
+            Self::Forked { .. } => {
+                "stop one of the two engines that run the peer's endpoint, and start the other with a new incarnation"
+            }
             Self::Poisoned { .. } => "ask who runs the mirror or a scanner on the way whether it removes this content",
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: an incarnation is confirmed only by echoing a nonce that serves one confirmation; nothing but HELLO, ECHO and what stands beside
 //! them is read from one that is not; a closed life never comes back; a stranger costs bounded memory and never disturbs the confirmed
-//! pair. It keeps no log: the glue closes and opens those. Test to read first: `first_contact_takes_an_echo_each`.
+//! pair. It keeps no log: the glue closes and opens those. Test to read first: `peer::tests::contact::one_side_may_start_alone`.
 
 use crate::config::Ids;
 use crate::limits;
@@ -109,7 +109,12 @@ impl Association {
     }
 
     fn renew_nonce(&mut self) {
-        kmac256(&self.secret, &[self.peer.as_bytes(), &self.confirmations.to_le_bytes()], b"hoft1 nonce", &mut self.nonce);
+        kmac256(
+            &self.secret,
+            &[self.peer.as_bytes(), &self.confirmations.to_le_bytes()],
+            b"hoft1 nonce",
+            &mut self.nonce,
+        );
     }
 
     /// The confirmed incarnation of the peer.
@@ -169,7 +174,9 @@ impl Association {
     }
 
     fn is_over(&self, sender: &Incarnation) -> bool {
-        let older = |confirmed: &Incarnation| sender.generation != 0 && confirmed.generation != 0 && sender.generation < confirmed.generation;
+        let older = |confirmed: &Incarnation| {
+            sender.generation != 0 && confirmed.generation != 0 && sender.generation < confirmed.generation
+        };
         self.closed.contains(sender) || self.confirmed.as_ref().is_some_and(older)
     }
 
@@ -248,7 +255,8 @@ impl Association {
         if let Some(to) = self.reset_due.take() {
             return Some(Answer { to, hello: None, echo: None, reset: Some(ResetReason::Superseded) });
         }
-        let ready = |candidate: &Candidate| candidate.answered.is_none_or(|at| now.since(at) >= limits::ANSWER_INTERVAL);
+        let ready =
+            |candidate: &Candidate| candidate.answered.is_none_or(|at| now.since(at) >= limits::ANSWER_INTERVAL);
         let candidate = self.candidates.iter_mut().find(|candidate| candidate.due && ready(candidate))?;
         candidate.due = false;
         candidate.answered = Some(now);
@@ -267,6 +275,3 @@ impl Association {
         header.recipient_incarnation == self.mine
     }
 }
-
-#[cfg(test)]
-mod tests;

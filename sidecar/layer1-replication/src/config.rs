@@ -64,6 +64,10 @@ pub struct Ids {
 
 impl core::fmt::Debug for Ids {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Ids").field("me", &self.me).field("my_incarnation", &self.my_incarnation).field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Ids")
+            .field("me", &self.me)
+            .field("my_incarnation", &self.my_incarnation)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }

@@ -8,8 +8,11 @@ use wire::limits::{CONTROL_CREDIT_RESERVE, INITIAL_EXCHANGES, INITIAL_LOG_CREDIT
 use wire::record::FIRST_STORED_KIND;
 
 /// Credit of both sides when an association opens.
-pub(crate) const INITIAL: Credit =
-    Credit { max_log_bytes: INITIAL_LOG_CREDIT, max_exchanges: INITIAL_EXCHANGES, max_stream_bytes: INITIAL_STREAM_CREDIT };
+pub(crate) const INITIAL: Credit = Credit {
+    max_log_bytes: INITIAL_LOG_CREDIT,
+    max_exchanges: INITIAL_EXCHANGES,
+    max_stream_bytes: INITIAL_STREAM_CREDIT,
+};
 
 /// Whether `cost` more fits on top of `charged`.
 const fn fits(max_log_bytes: u64, charged: u64, cost: u64, kind: u8) -> bool {

@@ -158,7 +158,7 @@ pub enum AppendError {
         /// What the peer takes.
         max: u64,
     },
-    /// The peer takes no more of this stream for now: wait for [`PeerEvent::Writable`].
+    /// The peer takes no more of this stream (or no more exchanges) for now: wait for [`PeerEvent::Writable`].
     #[error("the peer takes no more of stream {0} for now")]
     Credit(StreamId),
     /// The quota of the send log is used up: wait for [`PeerEvent::Writable`].

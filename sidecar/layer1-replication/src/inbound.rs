@@ -179,7 +179,8 @@ impl InboundStreams {
     pub(crate) fn announcement(&mut self) -> Vec<(StreamId, u64)> {
         let from = self.turn.unwrap_or(StreamId::NO_EXCHANGE);
         let later = self.unseen.range(from..);
-        let mut list: Vec<_> = later.chain(self.unseen.range(..from)).take(MAX_STREAM_CREDITS).map(|(id, max)| (*id, *max)).collect();
+        let mut list: Vec<_> =
+            later.chain(self.unseen.range(..from)).take(MAX_STREAM_CREDITS).map(|(id, max)| (*id, *max)).collect();
         self.turn = list.last().and_then(|(last, _)| StreamId::new(last.get() + 1));
         list.sort_unstable();
         list

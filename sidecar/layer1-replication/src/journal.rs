@@ -100,7 +100,8 @@ mod tests {
         journal.lazy(entry());
         journal.urgent(entry(), Bytes::new(), Promise::Sent(1));
         assert_eq!(journal.persisted(PersistToken(3)), vec![], "nothing was handed out, so nothing can be durable");
-        let tokens: Vec<_> = core::iter::from_fn(|| journal.poll()).map(|persist| (persist.token, persist.urgent)).collect();
+        let tokens: Vec<_> =
+            core::iter::from_fn(|| journal.poll()).map(|persist| (persist.token, persist.urgent)).collect();
         assert_eq!(tokens, [(PersistToken(1), true), (PersistToken(2), false), (PersistToken(3), true)]);
         assert_eq!(journal.persisted(PersistToken(1)), vec![Promise::PacketNumbers(9)]);
         assert!(!journal.is_durable(journal.latest_urgent()));

@@ -41,6 +41,8 @@ pub const FLUSH_BULK: (Duration, Duration) = (Duration::from_millis(50), Duratio
 pub const HEARTBEAT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// Back-off of probes and of HELLO ends here.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(900);
+/// Packets per probe timeout (RFC 9002 §6.2.4): with a fifth of all files lost each way, one would often be answered by silence.
+pub const PROBES_PER_TIMEOUT: u8 = 2;
 /// Probe timeouts without news after which only probes are sent.
 pub const PTO_SUSPEND: u32 = 3;
 /// One answer to an incarnation that is not confirmed per this time.

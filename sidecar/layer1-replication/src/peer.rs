@@ -12,32 +12,28 @@ mod outputs;
 mod recovery;
 mod restart;
 mod snapshot;
+mod state;
 mod verbs;
 
 use crate::alarm::Alarm;
 use crate::association::Association;
 use crate::config::{Config, Ids};
-use crate::credit::{Grant, PeerCredit};
 use crate::entry::{Entry, PeerJoin};
 use crate::event::{PeerEvent, Persist};
-use crate::inbound::{Exchanges, InboundStreams};
+use crate::inbound::Exchanges;
 use crate::journal::{Journal, Promise};
 use crate::limits;
 use crate::numbers::Numbers;
 use crate::receiver::ReceiveLog;
-use crate::report::Report;
 use crate::rtt::RttEstimator;
-use crate::scheduler::Scheduler;
-use crate::sender::{SendLog, SendStreams};
-use crate::sent::SentPackets;
 use crate::time::{Duration, Timestamp};
 use crate::timers::{Timer, Timers};
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use state::{Counts, Pair, Wishes};
 use wire::chain::chain_start;
-use wire::control::{Credit, Limits};
+use wire::control::Credit;
 use wire::{Incarnation, PacketNumber};
 
 /// Everything between this endpoint and one remote endpoint.
@@ -48,8 +44,8 @@ use wire::{Incarnation, PacketNumber};
 /// If an entry cannot be made durable, stop the process: what was promised may not be kept otherwise.
 #[derive(Debug)]
 pub struct Peer {
-    config: Config,
-    ids: Ids,
+    pub(crate) config: Config,
+    pub(crate) ids: Ids,
     /// The latest time that was told.
     now: Timestamp,
     started: bool,
@@ -66,109 +62,6 @@ pub struct Peer {
     pair: Pair,
     counts: Counts,
     events: VecDeque<PeerEvent>,
-}
-
-/// What belongs to one association, and ends with it.
-#[derive(Debug, Default)]
-struct Pair {
-    log: SendLog,
-    streams: SendStreams,
-    packets: SentPackets,
-    scheduler: Scheduler,
-    credit: PeerCredit,
-    received: ReceiveLog,
-    inbound: InboundStreams,
-    grant: Grant,
-    report: Report,
-    heard: Heard,
-    recovery: Recovery,
-}
-
-/// What the next packets should do.
-#[derive(Clone, Debug, Default)]
-struct Wishes {
-    hello: bool,
-    ack: bool,
-    ping: bool,
-    heartbeat: bool,
-    probe: bool,
-    flush_small: bool,
-    flush_bulk: bool,
-    /// Say who I am and what I take: once after a start.
-    introduce: bool,
-    /// PING until the peer closed a packet with one: after a start, its stream credits are not known.
-    resync: bool,
-}
-
-/// What the peer said last or at most.
-#[derive(Clone, Debug, Default)]
-struct Heard {
-    newest_pn: u64,
-    next: u64,
-    una_seen: u64,
-    duplicates: u64,
-    limits: Option<Limits>,
-    kept: PeerJoin,
-}
-
-/// Loss recovery and flow.
-#[derive(Clone, Debug)]
-struct Recovery {
-    pto_count: u32,
-    suspended: bool,
-    last_pto: Option<Timestamp>,
-    reorder_factor: u32,
-    clean_reports: u32,
-    /// Cost of bulk that is charged and was not sent yet.
-    charged_ahead: u64,
-    /// An append was refused for lack of room.
-    starved: bool,
-    /// Packets of an earlier start may still carry records up to this number; the floor stays where it was.
-    old_life: Option<OldLife>,
-}
-
-impl Default for Recovery {
-    fn default() -> Self {
-        Self {
-            pto_count: 0,
-            suspended: false,
-            last_pto: None,
-            reorder_factor: 1,
-            clean_reports: 0,
-            charged_ahead: 0,
-            starved: false,
-            old_life: None,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct OldLife {
-    floor: u64,
-    last_seq: u64,
-}
-
-/// Counters and marks since the start.
-#[derive(Clone, Debug, Default)]
-struct Counts {
-    packets_sent: u64,
-    packets_received: u64,
-    packets_lost: u64,
-    partial: u64,
-    unopenable: u64,
-    records_sent: u64,
-    records_resent: u64,
-    records_received: u64,
-    records_duplicate: u64,
-    dropped_credit: u64,
-    dropped_other: u64,
-    resets_ignored: u64,
-    unassociated: u64,
-    hello_tries: u32,
-    publish_blocked: bool,
-    last_heard: Option<Timestamp>,
-    floor: u64,
-    peer_software: String,
 }
 
 impl Peer {
@@ -263,7 +156,8 @@ impl Peer {
         self.association.open(peer, confirmations);
         self.logged_incarnation = Some(self.ids.my_incarnation);
         self.bind(self.ids.my_incarnation, peer);
-        let entry = Entry::Associated { my_incarnation: self.ids.my_incarnation, peer_incarnation: peer, confirmations };
+        let entry =
+            Entry::Associated { my_incarnation: self.ids.my_incarnation, peer_incarnation: peer, confirmations };
         self.journal.urgent(entry, Bytes::new(), Promise::Associated);
         self.raise_grant(false);
         if self.halted.is_some_and(|alarm| alarm.ends_with_association()) {
@@ -295,7 +189,9 @@ impl Peer {
         }
         self.journal.end_association();
         self.wishes = Wishes::default();
-        for timer in [Timer::Ack, Timer::FlushSmall, Timer::FlushBulk, Timer::Loss, Timer::Pto, Timer::Heartbeat, Timer::Sweep] {
+        for timer in
+            [Timer::Ack, Timer::FlushSmall, Timer::FlushBulk, Timer::Loss, Timer::Pto, Timer::Heartbeat, Timer::Sweep]
+        {
             self.timers.cancel(timer);
         }
         self.events.push_back(PeerEvent::AssociationClosed { old_peer_incarnation: old, sent_seqs });
@@ -379,7 +275,13 @@ impl Peer {
             ack_delay_ms: self.pair.heard.limits.map_or(kept.ack_delay_ms, |limits| limits.ack_delay_ms),
             association_pn: self.association.took_part,
         };
-        let trivial = PeerJoin { srtt_us: kept.srtt_us, rttvar_us: kept.rttvar_us, association_pn: kept.association_pn, ..join };
+        let trivial = PeerJoin {
+            srtt_us: kept.srtt_us,
+            rttvar_us: kept.rttvar_us,
+            ack_delay_ms: kept.ack_delay_ms,
+            association_pn: kept.association_pn,
+            ..join
+        };
         let moved = join.srtt_us.abs_diff(kept.srtt_us) > kept.srtt_us / 4;
         if trivial != *kept || moved || (kept.association_pn == 0 && join.association_pn > 0) {
             self.pair.heard.kept = join;

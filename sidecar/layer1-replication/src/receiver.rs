@@ -9,7 +9,7 @@ use alloc::collections::BTreeMap;
 use wire::chain::chain_link;
 use wire::limits::SEQ_WINDOW;
 use wire::record::kind;
-use wire::{Digest, Record, RecordHeader, RangeSet};
+use wire::{Digest, RangeSet, Record, RecordHeader};
 
 /// What a record is to the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +49,19 @@ pub(crate) fn meta_of(record: &Record) -> Option<ReceivedMeta> {
     }
     let (link, link_digest) = record.chain_input();
     let (link_kind, link_flags) = (link.kind, link.flags);
-    Some(ReceivedMeta { head: record.head.clone(), link_digest, link_kind, link_flags, charged: record.cost() })
+    Some(ReceivedMeta { head: record.head, link_digest, link_kind, link_flags, charged: record.cost() })
 }
 
 impl ReceivedMeta {
     /// The header that the chain links.
     fn link_head(&self) -> RecordHeader {
-        RecordHeader { kind: self.link_kind, flags: self.link_flags, ..self.head.clone() }
+        RecordHeader { kind: self.link_kind, flags: self.link_flags, ..self.head }
     }
 
     fn links_as(&self, other: &Self) -> bool {
-        let key = |meta: &Self| (meta.head.stream, meta.head.offset, meta.head.raw_len, meta.link_kind, meta.link_flags, meta.link_digest);
+        let key = |meta: &Self| {
+            (meta.head.stream, meta.head.offset, meta.head.raw_len, meta.link_kind, meta.link_flags, meta.link_digest)
+        };
         key(self) == key(other)
     }
 }
@@ -134,7 +136,9 @@ impl ReceiveLog {
             self.tombs.insert(seq);
         }
         self.durable.insert(seq);
-        while let Some(first) = self.above.first_entry().filter(|first| *first.key() == self.cum + 1 && first.get().durable) {
+        while let Some(first) =
+            self.above.first_entry().filter(|first| *first.key() == self.cum + 1 && first.get().durable)
+        {
             let (seq, held) = first.remove_entry();
             self.chain = chain_link(&self.chain, &held.meta.link_head(), &held.meta.link_digest);
             self.charged_cum = self.charged_cum.saturating_add(held.meta.charged);

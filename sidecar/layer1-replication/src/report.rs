@@ -9,9 +9,9 @@ use crate::limits;
 use crate::time::{Timestamp, micros};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use wire::RangeSet;
 use wire::control::PacketReport;
 use wire::limits::MAX_PN_RANGES_HELD;
-use wire::RangeSet;
 
 /// A packet that is being read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,28 +90,29 @@ impl Report {
 
     fn settle_one(&mut self, closing: Closing) -> Settled {
         let pn = closing.pn;
-        // One that was closed before and is closed again had grown: the peer waits for that.
-        let open = self.open.remove(&pn).unwrap_or(OpenPacket { eliciting: true, prompt: true });
-        if pn >= self.floor && !self.complete.contains(pn) {
-            match closing.closure {
-                Closure::Complete => {
-                    self.partial.remove(pn);
-                    self.unopenable.remove(pn);
-                    self.complete.insert(pn);
-                }
-                Closure::Partial => {
-                    self.partial.insert(pn);
-                }
-                Closure::Unopenable => {
-                    self.unopenable.insert(pn);
-                }
-            }
-            for set in [&mut self.complete, &mut self.partial, &mut self.unopenable] {
-                set.drop_oldest_ranges(MAX_PN_RANGES_HELD);
-            }
-        }
-        let failed = closing.closure != Closure::Complete;
+        let open = self.open.remove(&pn);
+        let news = pn >= self.floor && !self.complete.contains(pn) && self.note(pn, closing.closure);
+        // One that was closed before and is closed again has grown: the peer waits for that.
+        let open = open.unwrap_or(OpenPacket { eliciting: news, prompt: news });
+        let failed = news && closing.closure != Closure::Complete;
         Settled { pn, eliciting: open.eliciting || failed, prompt: open.prompt || failed }
+    }
+
+    /// Notes how a packet ended that was not complete so far; whether that is new.
+    fn note(&mut self, pn: u64, closure: Closure) -> bool {
+        let news = match closure {
+            Closure::Complete => {
+                self.partial.remove(pn);
+                self.unopenable.remove(pn);
+                self.complete.insert(pn)
+            }
+            Closure::Partial => self.partial.insert(pn),
+            Closure::Unopenable => self.unopenable.insert(pn),
+        };
+        for set in [&mut self.complete, &mut self.partial, &mut self.unopenable] {
+            set.drop_oldest_ranges(MAX_PN_RANGES_HELD);
+        }
+        news
     }
 
     /// Closed packets that wait for durability.
@@ -162,7 +163,10 @@ mod tests {
         report.closed(1, Closure::Complete, PersistToken(5));
         assert!(report.settle(|token| token < PersistToken(5)).is_empty());
         assert_eq!(sets(&report), (alloc::vec![], alloc::vec![]));
-        assert_eq!(report.settle(|token| token <= PersistToken(5)), [Settled { pn: 1, eliciting: true, prompt: false }]);
+        assert_eq!(
+            report.settle(|token| token <= PersistToken(5)),
+            [Settled { pn: 1, eliciting: true, prompt: false }]
+        );
         assert_eq!(sets(&report), (alloc::vec![1], alloc::vec![]));
     }
 
@@ -170,13 +174,15 @@ mod tests {
     fn partial_may_become_complete_but_never_back() {
         let mut report = Report::default();
         report.received(Timestamp::ZERO, 1, true);
-        for (closure, expected) in [
-            (Closure::Partial, (alloc::vec![], alloc::vec![1])),
-            (Closure::Complete, (alloc::vec![1], alloc::vec![])),
-            (Closure::Partial, (alloc::vec![1], alloc::vec![])),
+        for (closure, tells, expected) in [
+            (Closure::Partial, true, (alloc::vec![], alloc::vec![1])),
+            (Closure::Partial, false, (alloc::vec![], alloc::vec![1])),
+            (Closure::Complete, true, (alloc::vec![1], alloc::vec![])),
+            (Closure::Partial, false, (alloc::vec![1], alloc::vec![])),
+            (Closure::Complete, false, (alloc::vec![1], alloc::vec![])),
         ] {
             report.closed(1, closure, PersistToken(0));
-            assert!(report.settle(|_| true)[0].eliciting);
+            assert_eq!(report.settle(|_| true)[0].eliciting, tells, "what says nothing new elicits nothing");
             assert_eq!(sets(&report), expected);
         }
     }
@@ -184,7 +190,9 @@ mod tests {
     #[test]
     fn a_gap_is_told_at_once_and_an_ack_only_packet_is_not_told() {
         let mut report = Report::default();
-        for (pn, eliciting, prompt) in [(1, false, false), (2, true, false), (4, true, true), (3, true, true), (5, true, false)] {
+        for (pn, eliciting, prompt) in
+            [(1, false, false), (2, true, false), (4, true, true), (3, true, true), (5, true, false)]
+        {
             report.received(Timestamp::ZERO, pn, eliciting);
             report.closed(pn, Closure::Complete, PersistToken(0));
             assert_eq!(report.settle(|_| true), [Settled { pn, eliciting, prompt }]);

@@ -85,7 +85,7 @@ impl RttEstimator {
 
     /// How long after it was published an overtaken packet counts as lost.
     pub(crate) fn loss_delay(&self, reorder_factor: u32) -> Duration {
-        self.smoothed() + self.variance().saturating_mul(reorder_factor)
+        self.smoothed() + (self.variance() / 2).saturating_mul(reorder_factor)
     }
 
     fn variance(&self) -> Duration {

@@ -1,6 +1,7 @@
 //! What my log sends next: which records wait for credit, which are ready, and what goes into one packet.
 //!
-//! Invariants: a record is in at most one queue; small records (anything but DATA, or DATA below 64 KiB) go before bulk, bulk streams take
+//! Invariants: a record is in at most one queue; records of a stream are charged in their order, so what the peer holds of it can be
+//! consumed (or small records of many streams could use up the credit that what lies before them needs); small records (anything but DATA, or DATA below 64 KiB) go before bulk, bulk streams take
 //! turns in quanta; a record that was lost again and again goes alone. It knows sizes and numbers, not contents, and decides nothing about
 //! time but since when something waits. Test to read first: `small_records_go_before_bulk_and_streams_take_turns`.
 
@@ -73,10 +74,18 @@ pub(crate) struct Scheduler {
     small_since: Option<Timestamp>,
     bulk_since: Option<Timestamp>,
     turn: Option<StreamId>,
-    /// Wait for log credit: small first, then in order.
+    /// Durable records that wait for log credit: small first, then in order.
     uncharged: BTreeSet<(bool, u64)>,
-    /// Wait for exchange credit.
-    blocked: BTreeMap<u64, Vec<u64>>,
+    /// Streams with records that are not charged, durable or not.
+    waiting: BTreeMap<StreamId, Waiting>,
+}
+
+/// Records of one stream that are not charged.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    all: usize,
+    /// Of them: those that wait with bulk.
+    bulk: usize,
 }
 
 impl Scheduler {
@@ -97,14 +106,17 @@ impl Scheduler {
         }
     }
 
-    /// A record waits for log credit.
-    pub(crate) fn wait_for_log_credit(&mut self, head: &RecordHeader) {
-        self.uncharged.insert((!is_small(head), head.seq.get()));
+    /// A record was appended without being charged; it is not durable yet.
+    pub(crate) fn appended_uncharged(&mut self, head: &RecordHeader) {
+        self.waiting.entry(head.stream).or_default().all += 1;
     }
 
-    /// A record waits until the peer allows its exchange.
-    pub(crate) fn wait_for_exchange(&mut self, head: &RecordHeader) {
-        self.blocked.entry(head.stream.exchange()).or_default().push(head.seq.get());
+    /// It is durable, and waits for log credit. Entries become durable in order, so what lies before it in its stream waits already.
+    pub(crate) fn wait_for_credit(&mut self, head: &RecordHeader) {
+        let stream = self.waiting.entry(head.stream).or_default();
+        let bulk = !is_small(head) || stream.bulk > 0;
+        stream.bulk += usize::from(bulk);
+        self.uncharged.insert((bulk, head.seq.get()));
     }
 
     /// The first record that waits for log credit: whether it is bulk, and its number.
@@ -113,28 +125,26 @@ impl Scheduler {
     }
 
     /// It is charged.
-    pub(crate) fn charged(&mut self, waiting: (bool, u64)) {
+    pub(crate) fn charged(&mut self, waiting: (bool, u64), head: &RecordHeader) {
         self.uncharged.remove(&waiting);
+        if let Some(stream) = self.waiting.get_mut(&head.stream) {
+            stream.all = stream.all.saturating_sub(1);
+            stream.bulk = stream.bulk.saturating_sub(usize::from(waiting.0));
+            if stream.all == 0 {
+                self.waiting.remove(&head.stream);
+            }
+        }
     }
 
-    /// Records whose exchange is allowed from here on.
-    pub(crate) fn unblock(&mut self, max_exchanges: u64) -> Vec<u64> {
-        let still = self.blocked.split_off(&(max_exchanges + 1));
-        core::mem::replace(&mut self.blocked, still).into_values().flatten().collect()
-    }
-
-    /// Whether anything waits for credit, and how many records do.
+    /// How many records wait for credit.
     pub(crate) fn waiting_for_credit(&self) -> usize {
-        self.uncharged.len() + self.blocked.values().map(Vec::len).sum::<usize>()
+        self.uncharged.len()
     }
 
-    pub(crate) fn is_waiting_for_credit(&self) -> bool {
-        !self.uncharged.is_empty() || !self.blocked.is_empty()
-    }
-
-    /// Whether small records (or bulk, if `bulk`) already wait for credit: then later ones queue behind.
-    pub(crate) fn has_uncharged(&self, bulk: bool) -> bool {
-        self.uncharged.range((bulk, 0)..=(bulk, u64::MAX)).next().is_some()
+    /// Whether others must be charged before this one: of its stream, or of its class.
+    pub(crate) fn must_queue(&self, head: &RecordHeader) -> bool {
+        let bulk = !is_small(head);
+        self.waiting.contains_key(&head.stream) || self.uncharged.range((bulk, 0)..=(bulk, u64::MAX)).next().is_some()
     }
 
     /// The peer holds it: it need not go again.
@@ -194,7 +204,8 @@ impl Scheduler {
 
     fn take_bulk(&mut self, room: &mut u64, out: &mut Vec<u64>) {
         loop {
-            let next = self.turn.and_then(|turn| self.bulk.range(turn..).next()).or_else(|| self.bulk.first_key_value());
+            let next =
+                self.turn.and_then(|turn| self.bulk.range(turn..).next()).or_else(|| self.bulk.first_key_value());
             let Some(stream) = next.map(|(stream, _)| *stream) else { break };
             let Some(queue) = self.bulk.get_mut(&stream) else { break };
             let (count, before) = (out.len(), queue.bytes);

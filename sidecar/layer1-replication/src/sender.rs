@@ -5,7 +5,7 @@
 //! one opens. It does not know packets or queues. Test to read first: `a_chain_mismatch_never_releases`.
 
 use crate::alarm::Alarm;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use wire::chain::chain_link;
 use wire::{Digest, RangeSet, RecordHeader, Seq, StreamId};
@@ -242,11 +242,13 @@ pub(crate) struct SendStreams {
     pub(crate) next_exchange: u64,
     /// Exchanges of mine that ended.
     pub(crate) closed: RangeSet,
+    /// Numbers that were given out and never used: they are given out again, or each would use up an exchange for ever.
+    free: BTreeSet<u64>,
 }
 
 impl Default for SendStreams {
     fn default() -> Self {
-        Self { open: BTreeMap::new(), next_exchange: 1, closed: RangeSet::new() }
+        Self { open: BTreeMap::new(), next_exchange: 1, closed: RangeSet::new(), free: BTreeSet::new() }
     }
 }
 
@@ -268,10 +270,43 @@ impl SendStreams {
         stream.reset |= head.kind == wire::record::kind::RESET_STREAM;
     }
 
+    /// The request stream of a new exchange.
+    pub(crate) fn open_exchange(&mut self) -> StreamId {
+        let n = self.free.pop_first().unwrap_or_else(|| {
+            let n = self.next_exchange.min(StreamId::MAX_EXCHANGE);
+            self.next_exchange = n + 1;
+            n
+        });
+        let stream = StreamId::request(n);
+        self.open.entry(stream).or_default();
+        stream
+    }
+
+    /// Gives a number back if nothing was ever written under it; whether that is so.
+    pub(crate) fn give_back(&mut self, stream: StreamId) -> bool {
+        let unused = self.open.get(&stream).is_some_and(|open| open.offset == 0 && !open.reset);
+        if !unused || !stream.is_request() || stream == StreamId::NO_EXCHANGE {
+            return false;
+        }
+        self.open.remove(&stream);
+        self.free.insert(stream.exchange())
+    }
+
+    /// After a replay: numbers that no record used are free.
+    pub(crate) fn find_free(&mut self) {
+        let mut used = self.closed.clone();
+        for (stream, open) in &self.open {
+            if stream.is_request() && (open.offset > 0 || open.reset) {
+                used.insert(stream.exchange());
+            }
+        }
+        self.free = used.missing(1, self.next_exchange - 1).into_iter().flat_map(|(low, high)| low..=high).collect();
+        self.open.retain(|stream, _| !stream.is_request() || !self.free.contains(&stream.exchange()));
+    }
+
     /// Whether `stream` is a request of mine that may be written.
     pub(crate) fn is_own_request(&self, stream: StreamId) -> bool {
-        let n = stream.exchange();
-        stream.is_request() && n > 0 && n < self.next_exchange && !self.closed.contains(n)
+        stream.is_request() && stream.exchange() > 0 && self.open.contains_key(&stream)
     }
 }
 

@@ -210,7 +210,8 @@ impl SentPackets {
     /// Packets in flight that a reported one overtook longer than `delay` ago, ascending; they are lost from here on.
     pub(crate) fn overdue(&mut self, now: Timestamp, delay: Duration) -> Vec<u64> {
         let due = |packet: &SentPacket| overdue_at(packet, delay).is_some_and(|at| at <= now);
-        let pns: Vec<u64> = self.packets.range(..self.largest_reported).filter(|(_, packet)| due(packet)).map(|(pn, _)| *pn).collect();
+        let pns: Vec<u64> =
+            self.packets.range(..self.largest_reported).filter(|(_, packet)| due(packet)).map(|(pn, _)| *pn).collect();
         for pn in &pns {
             self.advance(*pn, Progress::Lost);
         }
@@ -228,7 +229,8 @@ impl SentPackets {
         let mut retired = Vec::new();
         let open = &mut self.open;
         self.packets.retain(|pn, packet| {
-            let (old, control_only, passed) = (packet.is_older(now, mpl), packet.runs.is_empty(), packet.is_passed(una));
+            let (old, control_only, passed) =
+                (packet.is_older(now, mpl), packet.runs.is_empty(), packet.is_passed(una));
             let done = packet.progress == Progress::Reported || if control_only { *pn < largest } else { passed };
             let go = packet.progress != Progress::HandedOut && (done || old);
             if go && !packet.retired {
@@ -248,7 +250,8 @@ impl SentPackets {
     /// Control-only packets that nobody needs: superseded by `newer` others, and older than `age`. They are forgotten.
     pub(crate) fn retire_superseded(&mut self, now: Timestamp, newer: usize, age: Duration) -> Vec<u64> {
         let controls = self.packets.iter().rev().filter(|(_, packet)| packet.runs.is_empty());
-        let pns: Vec<u64> = controls.skip(newer).filter(|(_, packet)| packet.is_older(now, age)).map(|(pn, _)| *pn).collect();
+        let pns: Vec<u64> =
+            controls.skip(newer).filter(|(_, packet)| packet.is_older(now, age)).map(|(pn, _)| *pn).collect();
         for pn in &pns {
             self.remove(*pn);
         }

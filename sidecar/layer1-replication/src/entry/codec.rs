@@ -106,7 +106,10 @@ impl Entry {
                 out.push(u8::from(*reset));
             }
             Self::ReceiveStream { stream, granted, final_length, cost, consumed_cost, received, consumed } => {
-                numbers(out, &[stream.get(), *granted, final_length.map_or(0, |length| length + 1), *cost, *consumed_cost]);
+                numbers(
+                    out,
+                    &[stream.get(), *granted, final_length.map_or(0, |length| length + 1), *cost, *consumed_cost],
+                );
                 received.encode(RANGES_MAX, out);
                 consumed.encode(RANGES_MAX, out);
             }
@@ -124,7 +127,7 @@ impl Entry {
     /// If the kind is unknown, or the bytes are not exactly one entry of it.
     pub fn decode(kind: u8, bytes: &[u8]) -> Result<Self, EntryError> {
         match Self::decode_prefix(kind, bytes)? {
-            (entry, rest) if rest.is_empty() => Ok(entry),
+            (entry, []) => Ok(entry),
             _ => Err(EntryError::Malformed(kind)),
         }
     }
@@ -166,7 +169,10 @@ fn numbers(out: &mut Vec<u8>, values: &[u64]) {
 }
 
 fn encode_head(head: &RecordHeader, out: &mut Vec<u8>) {
-    numbers(out, &[head.seq.get(), head.stream.get(), head.offset, u64::from(head.raw_len), u64::from(head.stored_len)]);
+    numbers(
+        out,
+        &[head.seq.get(), head.stream.get(), head.offset, u64::from(head.raw_len), u64::from(head.stored_len)],
+    );
     out.extend([head.kind, head.flags]);
 }
 
@@ -221,7 +227,12 @@ impl Reader<'_> {
                 let peer_incarnation = (!peer.is_unknown()).then_some(peer);
                 Entry::AssociationState { my_incarnation, peer_incarnation, confirmations, closed }
             }
-            33 => Entry::SendBase { una: self.number()?, chain: self.array()?, charged: self.number()?, next_exchange: self.number()? },
+            33 => Entry::SendBase {
+                una: self.number()?,
+                chain: self.array()?,
+                charged: self.number()?,
+                next_exchange: self.number()?,
+            },
             34 => Entry::ReceiveBase {
                 cum: self.number()?,
                 chain: self.array()?,

@@ -1,9 +1,19 @@
+//! Tests of `entry`: each name says what holds.
+
 use super::*;
 use alloc::vec;
 use wire::Seq;
 
 fn head() -> RecordHeader {
-    RecordHeader { seq: Seq::new(70_000), stream: StreamId::request(9), offset: 1 << 40, raw_len: 300, stored_len: 20, kind: 33, flags: 1 }
+    RecordHeader {
+        seq: Seq::new(70_000),
+        stream: StreamId::request(9),
+        offset: 1 << 40,
+        raw_len: 300,
+        stored_len: 20,
+        kind: 33,
+        flags: 1,
+    }
 }
 
 fn one_of_each() -> Vec<Entry> {
@@ -13,9 +23,24 @@ fn one_of_each() -> Vec<Entry> {
     vec![
         Entry::Associated { my_incarnation: life, peer_incarnation: life, confirmations: 3 },
         Entry::Sent { head: head(), payload_digest: [5; 32], charged: true },
-        Entry::Received(ReceivedMeta { head: head(), link_digest: [6; 32], link_kind: 33, link_flags: 1, charged: 364 }),
+        Entry::Received(ReceivedMeta {
+            head: head(),
+            link_digest: [6; 32],
+            link_kind: 33,
+            link_flags: 1,
+            charged: 364,
+        }),
         Entry::Acked { una: 12, chain: [1; 32] },
-        Entry::PeerJoin(PeerJoin { srtt_us: 1, rttvar_us: 2, max_log_bytes: 3, max_exchanges: 4, max_stream_bytes: 5, max_frame: 6, ack_delay_ms: 7, association_pn: 8 }),
+        Entry::PeerJoin(PeerJoin {
+            srtt_us: 1,
+            rttvar_us: 2,
+            max_log_bytes: 3,
+            max_exchanges: 4,
+            max_stream_bytes: 5,
+            max_frame: 6,
+            ack_delay_ms: 7,
+            association_pn: 8,
+        }),
         Entry::PnBlock { reserved_below: 4097, floor: 1 },
         Entry::Granted { max_log_bytes: 1 << 30, max_exchanges: 256, max_stream_bytes: 1 << 24 },
         Entry::StreamGranted { stream, max: 1 << 25 },
@@ -23,11 +48,24 @@ fn one_of_each() -> Vec<Entry> {
         Entry::Consumed { stream, offset: 17, raw_len: 4 },
         Entry::Charged { seqs: ranges.clone() },
         Entry::Dissociated { peer_incarnation: life },
-        Entry::AssociationState { my_incarnation: life, peer_incarnation: None, confirmations: 2, closed: vec![life, life] },
+        Entry::AssociationState {
+            my_incarnation: life,
+            peer_incarnation: None,
+            confirmations: 2,
+            closed: vec![life, life],
+        },
         Entry::SendBase { una: 5, chain: [2; 32], charged: 99, next_exchange: 4 },
         Entry::ReceiveBase { cum: 5, chain: [2; 32], charged: 99, consumed: 98, tombs: ranges.clone() },
         Entry::SendStream { stream, offset: 77, reset: true },
-        Entry::ReceiveStream { stream, granted: 9, final_length: Some(0), cost: 8, consumed_cost: 7, received: ranges.clone(), consumed: RangeSet::new() },
+        Entry::ReceiveStream {
+            stream,
+            granted: 9,
+            final_length: Some(0),
+            cost: 8,
+            consumed_cost: 7,
+            received: ranges.clone(),
+            consumed: RangeSet::new(),
+        },
         Entry::ClosedExchanges { mine: ranges.clone(), theirs: ranges },
         Entry::Unreleased { head: head(), payload_digest: [5; 32], charged: false },
         Entry::Held(ReceivedMeta { head: head(), link_digest: [6; 32], link_kind: 2, link_flags: 0, charged: 65 }),
@@ -53,7 +91,11 @@ fn a_cut_entry_is_refused() {
         let mut bytes = Vec::new();
         entry.encode(&mut bytes);
         for len in 0..bytes.len() {
-            assert_eq!(Entry::decode(entry.kind(), &bytes[..len]), Err(EntryError::Malformed(entry.kind())), "{entry:?} cut at {len}");
+            assert_eq!(
+                Entry::decode(entry.kind(), &bytes[..len]),
+                Err(EntryError::Malformed(entry.kind())),
+                "{entry:?} cut at {len}"
+            );
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Tests of `inbound`: each name says what holds.
+
 use super::*;
 use crate::receiver::meta_of;
 use bytes::Bytes;
@@ -34,8 +36,16 @@ fn streams_and_exchanges_are_bounded_by_credit_and_by_who_opened_them() {
     let mut streams = InboundStreams::default();
     assert_eq!(take(&mut streams, &meta(StreamId::request(5), 0, kind::HEAD, 1)), Err(StreamFault::Credit));
     assert_eq!(take(&mut streams, &meta(StreamId::request(4), 999, kind::DATA, 2)), Err(StreamFault::Credit));
-    assert_eq!(take(&mut streams, &meta(StreamId::response(3), 0, kind::HEAD, 1)), Err(StreamFault::Rules), "I have not opened exchange 3");
-    assert_eq!(take(&mut streams, &meta(StreamId::response(0), 0, kind::HEAD, 1)), Err(StreamFault::Rules), "stream 1 is unused");
+    assert_eq!(
+        take(&mut streams, &meta(StreamId::response(3), 0, kind::HEAD, 1)),
+        Err(StreamFault::Rules),
+        "I have not opened exchange 3"
+    );
+    assert_eq!(
+        take(&mut streams, &meta(StreamId::response(0), 0, kind::HEAD, 1)),
+        Err(StreamFault::Rules),
+        "stream 1 is unused"
+    );
     assert!(take(&mut streams, &meta(StreamId::response(2), 0, kind::HEAD, 1)).is_ok());
     assert!(take(&mut streams, &meta(StreamId::NO_EXCHANGE, 0, kind::EVENT, 1)).is_ok());
 }

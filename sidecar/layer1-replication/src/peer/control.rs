@@ -53,12 +53,18 @@ impl Peer {
         }
     }
 
-    /// Duplicates that the peer counts say that packets were overtaken, not lost: more patience from here on.
+    /// Duplicates that the peer counts say that packets were overtaken, not lost: more patience from here on, by one step
+    /// a round trip (RFC 8985 §6.2). Those of probes say nothing: a probe repeats what may well have arrived.
     fn read_counters(&mut self, control: &Control) {
         let Some(counters) = control.counters else { return };
         let (heard, recovery) = (&mut self.pair.heard, &mut self.pair.recovery);
-        if counters.duplicate_records > heard.duplicates {
+        let more = counters.duplicate_records.saturating_sub(heard.duplicates);
+        let explained = more.min(recovery.probed);
+        recovery.probed -= explained;
+        let raised_lately = recovery.raised.is_some_and(|at| self.now.since(at) < self.rtt.smoothed());
+        if more > explained && !raised_lately {
             recovery.reorder_factor = (recovery.reorder_factor + 1).min(REORDER_FACTOR_MAX);
+            recovery.raised = Some(self.now);
             recovery.clean_reports = 0;
         }
         heard.duplicates = counters.duplicate_records;
@@ -82,9 +88,6 @@ impl Peer {
         if let Some(credit) = &control.credit
             && self.pair.credit.join(credit)
         {
-            for seq in self.pair.scheduler.unblock(self.pair.credit.given.max_exchanges) {
-                self.wait_for_credit(seq);
-            }
             self.writable();
         }
         for (stream, max) in &control.stream_credit {
@@ -139,16 +142,8 @@ impl Peer {
             self.pair.received.forget_tombs_below(ack.una_seen + 1);
             self.events.push_back(PeerEvent::AckSeen { up_to: Seq::new(ack.una_seen) });
         }
-        let released = self.pair.log.acknowledge(ack.cum, &ack.chain)?;
-        for record in &released {
-            self.pair.scheduler.forget(&record.head);
-        }
-        if !released.is_empty() {
-            let (una, chain) = (self.pair.log.una(), *self.pair.log.chain_una());
-            self.journal.urgent(Entry::Acked { una, chain }, Bytes::new(), Promise::Released(una));
-            self.writable();
-        }
-        let mut news = !released.is_empty();
+        let mut news = false;
+        // First what only suppresses: a contradiction in it must not come after a release.
         if let Some(sack) = &control.sack {
             for seq in self.pair.log.acknowledge_selectively(sack)? {
                 news = true;
@@ -156,6 +151,16 @@ impl Peer {
                     self.pair.scheduler.forget(&record.head);
                 }
             }
+        }
+        let released = self.pair.log.acknowledge(ack.cum, &ack.chain)?;
+        for record in &released {
+            self.pair.scheduler.forget(&record.head);
+        }
+        if !released.is_empty() {
+            news = true;
+            let (una, chain) = (self.pair.log.una(), *self.pair.log.chain_una());
+            self.journal.urgent(Entry::Acked { una, chain }, Bytes::new(), Promise::Released(una));
+            self.writable();
         }
         Ok(news)
     }
@@ -210,6 +215,7 @@ impl Peer {
     /// Room appeared; the event is not repeated while one waits.
     pub(super) fn writable(&mut self) {
         self.pair.recovery.starved = false;
+        self.pair.recovery.blocked_count = 0;
         if self.events.back() != Some(&PeerEvent::Writable) {
             self.events.push_back(PeerEvent::Writable);
         }

@@ -1,6 +1,7 @@
 //! What comes from outside: packets, records, closings, completed writes. (Control blocks: `control.rs`; time: `recovery.rs`.)
 
 use super::Peer;
+use crate::TOMBSTONED;
 use crate::alarm::Alarm;
 use crate::association::Judgement;
 use crate::entry::{Entry, ReceivedMeta};
@@ -9,7 +10,6 @@ use crate::inbound::{Delivery, StreamFault};
 use crate::journal::Promise;
 use crate::receiver::{Novelty, meta_of};
 use crate::time::Timestamp;
-use crate::TOMBSTONED;
 use alloc::vec::Vec;
 use wire::control::ResetReason;
 use wire::record::{decode_code, kind};
@@ -73,7 +73,13 @@ impl Peer {
     }
 
     /// The records of one verified frame of a packet that got [`Verdict::Use`]. Each is judged by itself (wire format §11, 21).
-    pub fn handle_records(&mut self, now: Timestamp, sender_incarnation: Incarnation, pn: PacketNumber, records: Vec<Record>) {
+    pub fn handle_records(
+        &mut self,
+        now: Timestamp,
+        sender_incarnation: Incarnation,
+        pn: PacketNumber,
+        records: Vec<Record>,
+    ) {
         self.tick(now);
         if self.association.confirmed() != Some(sender_incarnation) {
             return;
@@ -150,7 +156,13 @@ impl Peer {
     }
 
     /// A packet is closed: no more of it will come, for now. A partial one may be closed again, with more.
-    pub fn handle_closed(&mut self, now: Timestamp, sender_incarnation: Incarnation, pn: PacketNumber, closure: Closure) {
+    pub fn handle_closed(
+        &mut self,
+        now: Timestamp,
+        sender_incarnation: Incarnation,
+        pn: PacketNumber,
+        closure: Closure,
+    ) {
         self.tick(now);
         match closure {
             Closure::Complete => {}
@@ -224,8 +236,10 @@ fn event_of(meta: &ReceivedMeta, delivery: Delivery, code: u64) -> Option<PeerEv
     match meta.head.kind {
         kind::RESET_STREAM => Some(PeerEvent::StreamReset { stream, code, final_length: meta.head.offset }),
         kind::STOP_SENDING => Some(PeerEvent::StopSending { stream, code }),
-        kind::TOMBSTONE if meta.occupies() => Some(PeerEvent::StreamReset { stream, code: TOMBSTONED, final_length: meta.head.offset }),
+        kind::TOMBSTONE if meta.occupies() => {
+            Some(PeerEvent::StreamReset { stream, code: TOMBSTONED, final_length: meta.head.offset })
+        }
         kind::TOMBSTONE => None,
-        _ => (delivery == Delivery::Deliver).then(|| PeerEvent::Received(meta.head.clone())),
+        _ => (delivery == Delivery::Deliver).then_some(PeerEvent::Received(meta.head)),
     }
 }

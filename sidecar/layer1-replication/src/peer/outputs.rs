@@ -63,14 +63,24 @@ impl Peer {
     /// Who I am, what I speak and what I take.
     fn introduce(&self, control: &mut Control) {
         control.endpoint = Some(self.ids.my_name.clone());
-        control.versions = Some(Versions { major_min: 1, major_max: 1, features: feature::TOMBSTONES, software: self.config.software.clone() });
+        control.versions = Some(Versions {
+            major_min: 1,
+            major_max: 1,
+            features: feature::TOMBSTONES,
+            software: self.config.software.clone(),
+        });
+        control.limits = Some(self.limits());
+    }
+
+    /// The delay of acks follows the round trip, so it is told anew in every packet.
+    fn limits(&self) -> Limits {
         let heartbeat = self.config.heartbeat.unwrap_or_else(|| self.rtt.heartbeat());
-        control.limits = Some(Limits {
+        Limits {
             max_frame: self.config.max_frame.max(MIN_MAX_FRAME),
             ack_delay_ms: micros(self.rtt.ack_delay()) / 1_000,
             max_packet: 0,
             heartbeat_ms: micros(heartbeat) / 1_000,
-        });
+        }
     }
 
     fn write_member(&mut self, peer: Incarnation) -> Option<Transmit> {
@@ -97,10 +107,11 @@ impl Peer {
 
     /// Which records go.
     fn pick(&mut self) -> Vec<u64> {
-        if self.wishes.probe {
-            self.wishes.probe = false;
+        if self.wishes.probes > 0 {
+            self.wishes.probes -= 1;
             let seqs = self.probe();
             self.wishes.ping |= seqs.is_empty();
+            self.pair.recovery.probed += seqs.len() as u64;
             return seqs;
         }
         if self.pair.recovery.suspended || self.pair.packets.len() >= SENT_PACKETS_MAX {
@@ -147,7 +158,7 @@ impl Peer {
             record.maybe_sent = true;
             record.carrier = pn.get();
             packet.carry(*seq, u64::from(record.head.stored_len));
-            records.push((record.head.clone(), record.payload_digest));
+            records.push((record.head, record.payload_digest));
         }
         self.counts.records_sent += records.len() as u64;
         records
@@ -155,10 +166,12 @@ impl Peer {
 
     /// The control block of a packet inside the association: one consistent snapshot of what is durable.
     fn write_control(&mut self, pn: PacketNumber) -> Control {
+        let limits = self.limits();
         let pair = &mut self.pair;
         let una = pair.log.una();
         let floor = pair.packets.floor(una, pn.get());
-        let floor = pair.recovery.old_life.map_or(floor, |old| old.floor.min(floor)).max(self.counts.floor).min(pn.get());
+        let floor =
+            pair.recovery.old_life.map_or(floor, |old| old.floor.min(floor)).max(self.counts.floor).min(pn.get());
         self.counts.floor = floor;
         let mut control = Control {
             echo: self.association.echo(),
@@ -169,6 +182,7 @@ impl Peer {
             credit: Some(pair.grant.given),
             stream_credit: pair.inbound.announcement(),
             ping: self.wishes.ping || self.wishes.resync,
+            limits: Some(limits),
             counters: Some(Counters {
                 used: self.counts.packets_received,
                 partial: self.counts.partial,

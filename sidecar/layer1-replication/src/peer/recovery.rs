@@ -5,11 +5,11 @@
 
 use super::Peer;
 use crate::alarm::Alarm;
+use crate::event::PeerEvent;
 use crate::limits;
 use crate::time::Timestamp;
 use crate::timers::Timer;
 use wire::PacketNumber;
-use crate::event::PeerEvent;
 
 impl Peer {
     /// A packet is in the outbox: in flight begins here. `bytes` is the length of its file.
@@ -31,7 +31,9 @@ impl Peer {
         self.tick(now);
         if let Some(packet) = self.pair.packets.remove(pn.get()) {
             for seq in packet.seqs() {
-                if let Some(record) = self.pair.log.get_mut(seq).filter(|record| record.carrier == pn.get() && !record.sacked) {
+                if let Some(record) =
+                    self.pair.log.get_mut(seq).filter(|record| record.carrier == pn.get() && !record.sacked)
+                {
                     record.carrier = 0;
                     self.make_ready(seq);
                 }
@@ -128,18 +130,25 @@ impl Peer {
     }
 
     fn probe_timeout(&mut self) {
-        if self.wishes.probe {
+        if self.wishes.probes > 0 {
             // The last probe has not left yet: its silence says nothing.
             return;
         }
+        let waits_for_credit = self.pair.packets.open().in_flight == 0;
         let recovery = &mut self.pair.recovery;
-        recovery.pto_count = recovery.pto_count.saturating_add(1);
         recovery.last_pto = Some(self.now);
+        if waits_for_credit && !recovery.suspended {
+            // The peer may be slow to consume for as long as it likes: that is no silence, but no reason to shout either.
+            recovery.blocked_count = recovery.blocked_count.saturating_add(1);
+            self.wishes.ping = true;
+            return;
+        }
+        recovery.pto_count = recovery.pto_count.saturating_add(1);
         if recovery.pto_count >= limits::PTO_SUSPEND && !recovery.suspended {
             recovery.suspended = true;
             tracing::info!(peer = %self.ids.peer, "nothing is heard of my packets: probes only");
         }
-        self.wishes.probe = true;
+        self.wishes.probes = limits::PROBES_PER_TIMEOUT;
         self.update_loss();
     }
 
@@ -151,7 +160,7 @@ impl Peer {
         }
         recovery.pto_count = 0;
         recovery.suspended = false;
-        self.wishes.probe = false;
+        self.wishes.probes = 0;
         self.timers.cancel(Timer::Pto);
     }
 
@@ -170,12 +179,18 @@ impl Peer {
             pair.recovery.suspended = false;
             pair.recovery.pto_count = 0;
         }
-        let blocked = pair.scheduler.is_waiting_for_credit() || pair.recovery.starved || pair.recovery.suspended;
+        let blocked = pair.scheduler.waiting_for_credit() > 0 || pair.recovery.starved || pair.recovery.suspended;
         let needed = self.is_open() && (self.pair.packets.open().in_flight > 0 || blocked);
         if !needed {
             self.timers.cancel(Timer::Pto);
         } else if !self.timers.is_set(Timer::Pto) {
-            let interval = self.rtt.probe_timeout(self.peer_ack_delay(), self.pair.recovery.pto_count);
+            let recovery = &self.pair.recovery;
+            let count = if self.pair.packets.open().in_flight > 0 {
+                recovery.pto_count
+            } else {
+                recovery.pto_count.max(recovery.blocked_count)
+            };
+            let interval = self.rtt.probe_timeout(self.peer_ack_delay(), count);
             self.timers.set(Timer::Pto, self.now.after(interval));
         }
     }
@@ -190,7 +205,8 @@ impl Peer {
             (Timer::FlushBulk, self.pair.scheduler.bulk(), self.rtt.flush_bulk()),
         ];
         for (timer, (since, bytes), delay) in classes {
-            let wish = if timer == Timer::FlushSmall { &mut self.wishes.flush_small } else { &mut self.wishes.flush_bulk };
+            let wish =
+                if timer == Timer::FlushSmall { &mut self.wishes.flush_small } else { &mut self.wishes.flush_bulk };
             match since {
                 Some(_) if may && (*wish || idle || bytes >= target) => {
                     *wish = true;

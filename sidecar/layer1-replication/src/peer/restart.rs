@@ -4,15 +4,16 @@
 //! the log it replaces. Records that may have left before the restart stay charged; small ones go again at once, bulk only when a timer
 //! says so.
 
-use super::{OldLife, Peer};
+use super::Peer;
+use super::state::OldLife;
+use crate::credit;
 use crate::entry::{Entry, ReceivedMeta};
 use crate::event::PeerEvent;
+use crate::inbound::Exchanges;
 use crate::inbound::{Delivery, InboundStream};
 use crate::scheduler::is_small;
 use crate::sent::SentPacket;
 use crate::time::Timestamp;
-use crate::credit;
-use crate::inbound::Exchanges;
 use alloc::vec::Vec;
 use wire::control::Credit;
 use wire::{Digest, Incarnation, RecordHeader};
@@ -99,7 +100,15 @@ impl Peer {
                 (open.offset, open.reset) = (offset, reset);
             }
             Entry::ReceiveStream { stream, granted, final_length, cost, consumed_cost, received, consumed } => {
-                let open = InboundStream { received, consumed, granted, final_length, cost, consumed_cost, ..InboundStream::default() };
+                let open = InboundStream {
+                    received,
+                    consumed,
+                    granted,
+                    final_length,
+                    cost,
+                    consumed_cost,
+                    ..InboundStream::default()
+                };
                 self.pair.inbound.open.insert(stream, open);
                 if stream.is_request() {
                     self.pair.grant.exchange_highest = self.pair.grant.exchange_highest.max(stream.exchange());
@@ -163,7 +172,8 @@ impl Peer {
             return;
         }
         // It was taken, so it fitted; only who consumes it is asked again, without the limits of the moment.
-        let exchanges = Exchanges { max_theirs: u64::MAX, stream_max: u64::MAX, next_mine: u64::MAX, ..self.exchanges() };
+        let exchanges =
+            Exchanges { max_theirs: u64::MAX, stream_max: u64::MAX, next_mine: u64::MAX, ..self.exchanges() };
         let delivery = self.pair.inbound.check(&meta, &exchanges).unwrap_or(Delivery::Deliver);
         self.account(&meta, delivery);
         self.pair.received.take(meta);
@@ -181,6 +191,7 @@ impl Peer {
             // Lost in a crash, it is written again by the next start.
             self.journal.lazy(Entry::Dissociated { peer_incarnation });
         }
+        self.pair.streams.find_free();
         self.resume_log();
         if self.association.confirmed().is_some() {
             self.wishes.ack = true;
@@ -202,15 +213,22 @@ impl Peer {
         let mut past = SentPacket { eliciting: true, timed: true, ..SentPacket::new(self.now) };
         let pn = self.numbers.next().saturating_sub(1);
         let unsent = self.association.confirmed().is_none();
-        let records: Vec<(u64, bool, bool, u64)> =
-            self.pair.log.records().map(|r| (r.head.seq.get(), r.charged, is_small(&r.head), u64::from(r.head.stored_len))).collect();
+        let records: Vec<(u64, bool, bool, u64)> = self
+            .pair
+            .log
+            .records()
+            .map(|r| (r.head.seq.get(), r.charged, is_small(&r.head), u64::from(r.head.stored_len)))
+            .collect();
         let mut last_seq = 0;
         for (seq, charged, small, bytes) in records {
             if let Some(record) = self.pair.log.get_mut(seq).filter(|_| unsent) {
                 record.maybe_sent = false;
             }
             if !charged {
-                self.wait_for_credit(seq);
+                if let Some(record) = self.pair.log.get(seq) {
+                    self.pair.scheduler.appended_uncharged(&record.head);
+                    self.pair.scheduler.wait_for_credit(&record.head);
+                }
                 continue;
             }
             last_seq = seq;
@@ -272,7 +290,7 @@ impl Peer {
         }));
         entries.push(Entry::ClosedExchanges { mine: pair.streams.closed.clone(), theirs: pair.inbound.closed.clone() });
         entries.extend(pair.log.records().map(|record| Entry::Unreleased {
-            head: record.head.clone(),
+            head: record.head,
             payload_digest: record.payload_digest,
             charged: record.charged,
         }));

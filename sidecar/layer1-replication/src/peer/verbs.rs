@@ -15,12 +15,9 @@ use wire::{Digest, RecordHeader, Seq, StreamId};
 
 impl Peer {
     /// The request stream of a new exchange. It is durable through the first append: without one, a restart gives the same id again.
+    /// It may lie beyond what the peer allows: then the first append is refused until it is not. Reset or close it if it is not used.
     pub fn open_exchange(&mut self) -> StreamId {
-        let n = self.pair.streams.next_exchange.min(StreamId::MAX_EXCHANGE);
-        self.pair.streams.next_exchange = n + 1;
-        let stream = StreamId::request(n);
-        self.pair.streams.open.entry(stream).or_default();
-        stream
+        self.pair.streams.open_exchange()
     }
 
     /// Appends a record of kind ≥ 32 to my log; its sequence number and offset are given here. `raw_len` is the length before compression,
@@ -43,7 +40,7 @@ impl Peer {
     ) -> Result<Seq, AppendError> {
         self.tick(now);
         let head = self.head_for(stream, kind, flags, raw_len, &payload)?;
-        if head.end() > self.stream_max(stream) {
+        if head.end() > self.stream_max(stream) || self.is_beyond_exchanges(stream) {
             self.pair.recovery.starved = true;
             self.settle();
             return Err(AppendError::Credit(stream));
@@ -57,7 +54,14 @@ impl Peer {
         Ok(seq)
     }
 
-    fn head_for(&self, stream: StreamId, kind: u8, flags: u8, raw_len: u32, payload: &Bytes) -> Result<RecordHeader, AppendError> {
+    fn head_for(
+        &self,
+        stream: StreamId,
+        kind: u8,
+        flags: u8,
+        raw_len: u32,
+        payload: &Bytes,
+    ) -> Result<RecordHeader, AppendError> {
         if self.halted.is_some() {
             return Err(AppendError::Halted);
         }
@@ -97,6 +101,12 @@ impl Peer {
         told.clamp(MIN_MAX_FRAME, u64::from(MAX_RECORD_LEN))
     }
 
+    /// Whether the peer does not allow this exchange of mine yet. What is in the log may always be sent: one that may not would hold up
+    /// everything behind it.
+    fn is_beyond_exchanges(&self, stream: StreamId) -> bool {
+        stream.is_request() && stream.exchange() > self.pair.credit.given.max_exchanges
+    }
+
     fn stream_max(&self, stream: StreamId) -> u64 {
         let own = self.pair.streams.open.get(&stream).map_or(0, |stream| stream.credit);
         own.max(self.pair.credit.given.max_stream_bytes)
@@ -110,14 +120,19 @@ impl Peer {
     #[must_use]
     pub fn append_room(&self, stream: StreamId) -> u64 {
         match self.writable_offset(stream) {
-            Ok(offset) if self.halted.is_none() => self.stream_max(stream).saturating_sub(offset).min(self.log_room()),
+            Ok(offset) if self.halted.is_none() && !self.is_beyond_exchanges(stream) => {
+                self.stream_max(stream).saturating_sub(offset).min(self.log_room())
+            }
             Ok(_) | Err(_) => 0,
         }
     }
 
-    /// Gives up writing a stream of mine. What was appended is still sent.
+    /// Gives up writing a stream of mine. What was appended is still sent. If nothing was, the exchange never was.
     pub fn reset_stream(&mut self, now: Timestamp, stream: StreamId, code: u64) {
         self.tick(now);
+        if self.pair.streams.give_back(stream) {
+            return;
+        }
         if let (None, Ok(offset)) = (self.halted, self.writable_offset(stream)) {
             self.push_code(stream, offset, kind::RESET_STREAM, code);
         }
@@ -126,7 +141,8 @@ impl Peer {
     /// Asks the peer to give up writing a stream of its own: the response of an exchange of mine, or a request of its own.
     pub fn stop_sending(&mut self, now: Timestamp, peer_stream: StreamId, code: u64) {
         self.tick(now);
-        if self.halted.is_none() {
+        // Stream 1 does not exist; no peer takes a record about it.
+        if self.halted.is_none() && peer_stream.get() != 1 {
             self.push_code(peer_stream, 0, kind::STOP_SENDING, code);
         }
     }
@@ -143,20 +159,20 @@ impl Peer {
     fn push(&mut self, head: RecordHeader, payload_digest: Digest, payload: Bytes) -> Seq {
         let seq = head.seq;
         let charged = self.may_charge_at_once(&head);
-        if charged {
-            self.charge(&head);
+        match charged {
+            true => self.charge(&head),
+            false => self.pair.scheduler.appended_uncharged(&head),
         }
         self.pair.streams.note(&head);
-        self.pair.log.append(head.clone(), payload_digest, charged);
+        self.pair.log.append(head, payload_digest, charged);
         self.journal.urgent(Entry::Sent { head, payload_digest, charged }, payload, Promise::Sent(seq.get()));
         seq
     }
 
     fn may_charge_at_once(&self, head: &RecordHeader) -> bool {
         let bulk = !is_small(head);
-        !self.is_exchange_blocked(head)
-            && self.pair.credit.admits(head.cost(), head.kind)
-            && !self.pair.scheduler.has_uncharged(bulk)
+        self.pair.credit.admits(head.cost(), head.kind)
+            && !self.pair.scheduler.must_queue(head)
             && (!bulk || self.has_room_ahead(head.cost()))
     }
 
@@ -171,11 +187,6 @@ impl Peer {
         if !is_small(head) {
             self.pair.recovery.charged_ahead += head.cost();
         }
-    }
-
-    fn is_exchange_blocked(&self, head: &RecordHeader) -> bool {
-        let n = head.stream.exchange();
-        head.kind != kind::STOP_SENDING && head.stream.is_request() && n > self.pair.credit.given.max_exchanges
     }
 
     /// The entry of a record of mine is durable.
@@ -196,12 +207,10 @@ impl Peer {
         }
     }
 
-    /// A record that is durable waits for credit of its exchange, or of the log.
-    pub(super) fn wait_for_credit(&mut self, seq: u64) {
-        let Some(record) = self.pair.log.get(seq) else { return };
-        match self.is_exchange_blocked(&record.head) {
-            true => self.pair.scheduler.wait_for_exchange(&record.head),
-            false => self.pair.scheduler.wait_for_log_credit(&record.head),
+    /// A record that is durable waits for credit of the log.
+    fn wait_for_credit(&mut self, seq: u64) {
+        if let Some(record) = self.pair.log.get(seq) {
+            self.pair.scheduler.wait_for_credit(&record.head);
         }
     }
 
@@ -210,14 +219,11 @@ impl Peer {
         let mut seqs = wire::RangeSet::new();
         while let Some(waiting) = self.pair.scheduler.first_uncharged() {
             let (bulk, seq) = waiting;
-            let Some(head) = self.pair.log.get(seq).map(|record| record.head.clone()) else {
-                self.pair.scheduler.charged(waiting);
-                continue;
-            };
+            let Some(head) = self.pair.log.get(seq).map(|record| record.head) else { break };
             if !self.pair.credit.admits(head.cost(), head.kind) || (bulk && !self.has_room_ahead(head.cost())) {
                 break;
             }
-            self.pair.scheduler.charged(waiting);
+            self.pair.scheduler.charged(waiting, &head);
             self.charge(&head);
             if let Some(record) = self.pair.log.get_mut(seq) {
                 record.charged = true;
@@ -247,7 +253,11 @@ impl Peer {
     pub(super) fn raise_stream(&mut self, stream: StreamId, blocked: bool) {
         let stream_max = self.pair.grant.given.max_stream_bytes;
         if let Some(max) = self.pair.inbound.raise(stream, self.config.stream_window_bytes, stream_max, blocked) {
-            self.journal.urgent(Entry::StreamGranted { stream, max }, Bytes::new(), Promise::StreamGranted(stream, max));
+            self.journal.urgent(
+                Entry::StreamGranted { stream, max },
+                Bytes::new(),
+                Promise::StreamGranted(stream, max),
+            );
         }
     }
 
@@ -267,7 +277,7 @@ impl Peer {
         let (n, pair) = (stream.exchange(), &mut self.pair);
         let theirs = stream.is_request();
         let known = if theirs { n <= pair.grant.exchange_highest } else { n < pair.streams.next_exchange };
-        if n == 0 || !known {
+        if n == 0 || !known || (!theirs && pair.streams.give_back(StreamId::request(n))) {
             return None;
         }
         let closed = if theirs { &mut pair.inbound.closed } else { &mut pair.streams.closed };
@@ -278,6 +288,17 @@ impl Peer {
         pair.streams.open.remove(&mine);
         pair.grant.exchanges_closed += u64::from(theirs);
         Some(pair.inbound.close(stream))
+    }
+
+    /// Whether records of this stream of the peer still count: its exchange was not closed here.
+    #[must_use]
+    pub fn is_receiving(&self, stream: StreamId) -> bool {
+        let (n, pair) = (stream.exchange(), &self.pair);
+        if stream.is_request() {
+            n > 0 && n <= pair.grant.exchange_highest && !pair.inbound.closed.contains(n)
+        } else {
+            n > 0 && n < pair.streams.next_exchange && !pair.streams.closed.contains(n)
+        }
     }
 
     /// Asks the peer for a sign of life.

@@ -1,9 +1,19 @@
+//! Tests of `scheduler`: each name says what holds.
+
 use super::*;
 use alloc::vec;
 use wire::Seq;
 
 fn head(seq: u64, stream: u64, kind: u8, len: u32) -> RecordHeader {
-    RecordHeader { seq: Seq::new(seq), stream: StreamId::new(stream).unwrap(), offset: 0, raw_len: len, stored_len: len, kind, flags: 0 }
+    RecordHeader {
+        seq: Seq::new(seq),
+        stream: StreamId::new(stream).unwrap(),
+        offset: 0,
+        raw_len: len,
+        stored_len: len,
+        kind,
+        flags: 0,
+    }
 }
 
 fn scheduler(records: &[RecordHeader]) -> Scheduler {
@@ -37,13 +47,18 @@ fn small_records_go_before_bulk_and_streams_take_turns() {
 
 #[test]
 fn a_little_bulk_travels_with_small_records() {
-    let mut scheduler = scheduler(&[head(1, 2, kind::HEAD, 300), head(2, 2, kind::DATA, 100_000), head(3, 2, kind::FIN, 40)]);
+    let mut scheduler =
+        scheduler(&[head(1, 2, kind::HEAD, 300), head(2, 2, kind::DATA, 100_000), head(3, 2, kind::FIN, 40)]);
     assert_eq!(scheduler.take(ALL, 64_000_000), vec![1, 2, 3]);
 }
 
 #[test]
 fn a_record_larger_than_a_packet_still_goes() {
-    let mut scheduler = scheduler(&[head(1, 2, kind::DATA, 9_000_000), head(2, 2, kind::DATA, 9_000_000), head(3, 2, kind::HEAD, 900_000)]);
+    let mut scheduler = scheduler(&[
+        head(1, 2, kind::DATA, 9_000_000),
+        head(2, 2, kind::DATA, 9_000_000),
+        head(3, 2, kind::HEAD, 900_000),
+    ]);
     assert_eq!(scheduler.take(Classes { small: false, bulk: true }, 1_000_000), vec![1]);
     assert_eq!(scheduler.take(Classes { small: true, bulk: false }, 1_000), vec![3]);
     assert_eq!(scheduler.take(ALL, 1_000), vec![2]);
@@ -70,16 +85,28 @@ fn what_the_peer_holds_is_forgotten_in_every_queue() {
 }
 
 #[test]
-fn credit_is_waited_for_small_first_and_by_exchange() {
+fn credit_is_waited_for_small_first_but_in_the_order_of_the_stream() {
     let mut scheduler = Scheduler::default();
-    scheduler.wait_for_log_credit(&head(1, 2, kind::DATA, 100_000));
-    scheduler.wait_for_log_credit(&head(2, 2, kind::FIN, 40));
-    scheduler.wait_for_exchange(&head(3, 40, kind::HEAD, 40));
-    scheduler.wait_for_exchange(&head(4, 42, kind::HEAD, 40));
-    assert_eq!(scheduler.first_uncharged(), Some((false, 2)));
-    assert!(scheduler.has_uncharged(true) && scheduler.has_uncharged(false));
-    assert_eq!(scheduler.unblock(20), vec![3]);
-    assert_eq!(scheduler.waiting_for_credit(), 3);
-    scheduler.charged((false, 2));
-    assert_eq!(scheduler.first_uncharged(), Some((true, 1)));
+    let records = [
+        head(1, 2, kind::DATA, 100_000),
+        head(2, 2, kind::FIN, 40),
+        head(3, 4, kind::HEAD, 40),
+        head(4, 4, kind::DATA, 100_000),
+    ];
+    for record in &records {
+        scheduler.appended_uncharged(record);
+    }
+    assert!(scheduler.must_queue(&head(5, 2, kind::DATA, 1)), "its stream waits, durable or not");
+    assert!(!scheduler.must_queue(&head(5, 6, kind::DATA, 1)));
+    for record in &records {
+        scheduler.wait_for_credit(record);
+    }
+    assert!(scheduler.must_queue(&head(5, 6, kind::DATA, 1)), "small ones wait");
+    let mut order = Vec::new();
+    while let Some(waiting) = scheduler.first_uncharged() {
+        order.push(waiting.1);
+        scheduler.charged(waiting, &records[waiting.1 as usize - 1]);
+    }
+    assert_eq!(order, [3, 1, 2, 4], "the small record of stream 2 does not overtake what lies before it");
+    assert!(!scheduler.must_queue(&head(5, 2, kind::DATA, 1)));
 }

@@ -1,8 +1,18 @@
+//! Tests of `sender`: each name says what holds.
+
 use super::*;
 use wire::record::kind;
 
 fn head(seq: u64) -> RecordHeader {
-    RecordHeader { seq: Seq::new(seq), stream: StreamId::request(1), offset: seq * 10, raw_len: 10, stored_len: 10, kind: kind::DATA, flags: 0 }
+    RecordHeader {
+        seq: Seq::new(seq),
+        stream: StreamId::request(1),
+        offset: seq * 10,
+        raw_len: 10,
+        stored_len: 10,
+        kind: kind::DATA,
+        flags: 0,
+    }
 }
 
 fn log_of(count: u64) -> SendLog {
@@ -31,7 +41,11 @@ fn a_chain_mismatch_never_releases() {
     }
     let chain = chain_of(&log, 3);
     assert_eq!(log.acknowledge(3, &chain).unwrap().len(), 3);
-    assert_eq!(log.acknowledge(3, &[0; 16]).unwrap_err(), Alarm::ChainMismatch { cum: Seq::new(3) }, "the last released one is still checked");
+    assert_eq!(
+        log.acknowledge(3, &[0; 16]).unwrap_err(),
+        Alarm::ChainMismatch { cum: Seq::new(3) },
+        "the last released one is still checked"
+    );
     assert_eq!(log.acknowledge(1, &[0; 16]).unwrap().len(), 0, "an older ack proves nothing and says nothing");
 }
 
@@ -39,7 +53,11 @@ fn a_chain_mismatch_never_releases() {
 fn an_ack_of_what_was_never_written_is_a_rollback() {
     let mut log = log_of(5);
     log.append(head(6), [6; 32], true);
-    assert_eq!(log.acknowledge(6, &[0; 16]).unwrap_err(), Alarm::LogRolledBack { claimed: Seq::new(6), next: Seq::new(6) }, "6 is not durable, so nobody can have it");
+    assert_eq!(
+        log.acknowledge(6, &[0; 16]).unwrap_err(),
+        Alarm::LogRolledBack { claimed: Seq::new(6), next: Seq::new(6) },
+        "6 is not durable, so nobody can have it"
+    );
     assert_eq!(log.acknowledge_selectively(&RangeSet::from_iter([9])).unwrap_err().name(), "log_rolled_back");
 }
 

@@ -1,3 +1,5 @@
+//! Tests of `sent`: each name says what holds.
+
 use super::*;
 use alloc::vec;
 
@@ -32,7 +34,11 @@ fn an_overtaken_packet_is_lost_by_its_own_age() {
     assert!(packets.heard_of(4));
     assert_eq!(packets.next_overdue(5 * SEC), Some(at(6)));
     assert_eq!(packets.overdue(at(6), 5 * SEC), vec![1]);
-    assert_eq!(packets.overdue(at(9), 5 * SEC), vec![2], "an ack-only packet cannot be lost, the newest is not overtaken");
+    assert_eq!(
+        packets.overdue(at(9), 5 * SEC),
+        vec![2],
+        "an ack-only packet cannot be lost, the newest is not overtaken"
+    );
     assert_eq!(packets.open(), OpenSums { packets: 1, in_flight: 1, bytes: 10 });
 }
 

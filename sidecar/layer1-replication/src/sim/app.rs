@@ -47,9 +47,16 @@ impl Message {
         if left == 0 {
             return (kind::FIN, Bytes::copy_from_slice(&self.operation.to_le_bytes()));
         }
-        let byte = |at: u64| (self.operation.wrapping_mul(31) ^ at.wrapping_mul(7) ^ (at >> 8)) as u8;
-        (kind::DATA, (offset..offset + left.min(chunk)).map(byte).collect::<Vec<u8>>().into())
+        let from = (self.operation * 61 + offset) as usize;
+        (kind::DATA, content().slice(from..from + left.min(chunk) as usize))
     }
+}
+
+/// What bodies are cut from: no two places look alike.
+fn content() -> &'static Bytes {
+    static CONTENT: std::sync::OnceLock<Bytes> = std::sync::OnceLock::new();
+    CONTENT
+        .get_or_init(|| (0..300_000_u64).map(|at| (at.wrapping_mul(7) ^ (at >> 8)) as u8).collect::<Vec<u8>>().into())
 }
 
 #[derive(Clone, Debug)]
@@ -141,7 +148,7 @@ impl App {
 
     fn read(&mut self, head: &RecordHeader, payload: Bytes) {
         if !self.closed.contains(&head.stream) {
-            self.reading.entry(head.stream).or_default().waiting.insert(head.offset, (head.clone(), payload));
+            self.reading.entry(head.stream).or_default().waiting.insert(head.offset, (*head, payload));
         }
     }
 

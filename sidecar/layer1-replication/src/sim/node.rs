@@ -34,7 +34,7 @@ impl DiskEntry {
 /// A file in the inbox.
 #[derive(Clone, Debug)]
 pub(crate) struct InboxFile {
-    file: Rc<File>,
+    pub(crate) file: Rc<File>,
     arrives: usize,
     /// When it is presented, or (presented) closed.
     at: Option<u64>,
@@ -175,10 +175,8 @@ impl World {
                 Entry::Sent { head, .. } => {
                     current.insert(head.seq.get(), (head, disk.payload.clone()));
                 }
-                Entry::Associated { peer_incarnation, .. } => {
-                    if association.replace(peer_incarnation).is_some() {
-                        current.clear();
-                    }
+                Entry::Associated { peer_incarnation, .. } if association.replace(peer_incarnation).is_some() => {
+                    current.clear();
                 }
                 _ => {}
             }
@@ -231,7 +229,11 @@ impl World {
             let written = self.truth.written.get(&key).and_then(|book| book.get(&seq));
             let (head, payload) = written.unwrap_or_else(|| panic!("record {seq} of {key:?} was never written"));
             assert_eq!((head, payload), (&meta.head, &disk.payload), "another record was written");
-            assert!(self.truth.durable.entry(key).or_default().insert(seq), "record {seq} was taken twice: {:?}", self.options);
+            assert!(
+                self.truth.durable.entry(key).or_default().insert(seq),
+                "record {seq} was taken twice: {:?}",
+                self.options
+            );
         }
         let node = &mut self.nodes[index];
         node.history.push(disk.clone());
@@ -266,7 +268,8 @@ impl World {
             self.commit(index);
         }
         self.publish_due(index);
-        let files: Vec<u64> = self.nodes[index].inbox.iter().filter(|(_, slot)| due(slot.at)).map(|(id, _)| *id).collect();
+        let files: Vec<u64> =
+            self.nodes[index].inbox.iter().filter(|(_, slot)| due(slot.at)).map(|(id, _)| *id).collect();
         for id in files {
             self.present(index, id);
         }
@@ -302,10 +305,21 @@ impl World {
             }
             let node = &mut self.nodes[index];
             let peer = node.peer.as_mut().unwrap();
-            node.log = peer.checkpoint().into_iter().map(|entry| on_disk(PersistToken::default(), &entry, Bytes::new(), None)).collect();
+            node.log = peer
+                .checkpoint()
+                .into_iter()
+                .map(|entry| on_disk(PersistToken::default(), &entry, Bytes::new(), None))
+                .collect();
             if let Some(token) = last {
                 peer.handle_persisted(now, token);
             }
+            let mut again = Peer::new(peer.ids.clone(), peer.config.clone(), now);
+            for disk in &node.log {
+                again.replay(disk.entry());
+            }
+            let same: Vec<Entry> = again.checkpoint();
+            let taken: Vec<Entry> = node.log.iter().map(DiskEntry::entry).collect();
+            assert_eq!(same, taken, "a checkpoint of a checkpoint");
         }
     }
 
@@ -393,7 +407,10 @@ impl World {
         let status = self.nodes[index].peer.as_ref().unwrap().status(self.timestamp());
         assert_eq!((status.dropped_credit, status.dropped_other), (0, 0), "a record was dropped: {:?}", self.options);
         assert_eq!(status.halted, None, "{:?}", self.options);
-        assert!(status.granted_log.1 <= status.granted_log.0 && status.credit_log.1 <= status.credit_log.0.max(status.credit_log.1));
+        assert!(
+            status.granted_log.1 <= status.granted_log.0
+                && status.credit_log.1 <= status.credit_log.0.max(status.credit_log.1)
+        );
     }
 
     fn write_entries(&mut self, index: usize) -> bool {
@@ -418,7 +435,7 @@ impl World {
         let node = &mut self.nodes[index];
         match entry {
             Entry::Sent { head, .. } => {
-                let record = (head.clone(), payload.clone());
+                let record = (*head, payload.clone());
                 match node.association {
                     None => node.unbound.insert(head.seq.get(), record),
                     Some(life) => self.truth.written.entry(node.book(life)).or_default().insert(head.seq.get(), record),
@@ -451,14 +468,20 @@ impl World {
                 let key = node.book(node.association.unwrap());
                 let durable = self.truth.durable.get(&key);
                 for seq in core::mem::replace(&mut node.released, up_to.get()) + 1..=up_to.get() {
-                    assert!(durable.is_some_and(|set| set.contains(&seq)), "record {seq} released, but not durable there: {:?}", self.options);
+                    assert!(
+                        durable.is_some_and(|set| set.contains(&seq)),
+                        "record {seq} released, but not durable there: {:?}",
+                        self.options
+                    );
                 }
             }
             PeerEvent::PacketRetired { pn } => {
                 node.outbox.remove(&pn.get());
             }
             PeerEvent::PacketDurable { sender_incarnation, pn } => {
-                let is_it = |file: &InboxFile| file.file.header.pn == *pn && file.file.header.sender_incarnation == *sender_incarnation;
+                let is_it = |file: &InboxFile| {
+                    file.file.header.pn == *pn && file.file.header.sender_incarnation == *sender_incarnation
+                };
                 node.inbox.retain(|_, slot| !(is_it(slot) && slot.presented && slot.at.is_none()));
             }
             _ => {}
@@ -475,7 +498,7 @@ impl World {
             book[&seq].1.clone()
         };
         let records: Vec<Record> =
-            transmit.records.iter().map(|(head, _)| Record { head: head.clone(), payload: payload(head.seq.get()) }).collect();
+            transmit.records.iter().map(|(head, _)| Record { head: *head, payload: payload(head.seq.get()) }).collect();
         let control = Control::decode(&transmit.control.encode(), false).expect("a control block that decodes");
         let header = header(index, node.incarnation, transmit.recipient_incarnation, transmit.pn, records.len());
         File { header, control, records }

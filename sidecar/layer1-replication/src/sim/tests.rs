@@ -1,3 +1,5 @@
+//! Tests of `sim`: each name says what holds.
+
 use super::*;
 
 fn run(options: Options) -> World {
@@ -8,6 +10,7 @@ fn run(options: Options) -> World {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "how long the test runs is asked for from outside")]
 fn records_cross_a_bad_mirror_exactly_once() {
     // HOFT_SIM_SEEDS=5000 is the long form.
     let count = std::env::var("HOFT_SIM_SEEDS").map_or(250, |count| count.parse().unwrap());
@@ -25,7 +28,17 @@ fn the_same_seed_gives_the_same_history() {
 fn a_good_mirror_carries_every_record_once() {
     for seed in 0..20 {
         let drawn = Options::draw(seed);
-        let options = Options { loss: 0, cut: 0, duplicate: 0, crash_every: 0, outage: 0, publish_fails: 0, jitter: 1, delay: (20_000, 20_000), ..drawn };
+        let options = Options {
+            loss: 0,
+            cut: 0,
+            duplicate: 0,
+            crash_every: 0,
+            outage: 0,
+            publish_fails: 0,
+            jitter: 1,
+            delay: (20_000, 20_000),
+            ..drawn
+        };
         let world = run(options);
         for node in &world.nodes {
             let status = node.peer.as_ref().unwrap().status(world.timestamp());
