@@ -24,8 +24,8 @@ pub const MIXED_PACKET_BYTES_MAX: u64 = 1 << 20;
 pub const BULK_QUANTUM_BYTES: u64 = 1 << 20;
 /// A record reported lost this often while later ones pass travels alone.
 pub const LOSSES_ALONE: u8 = 4;
-/// A record reported lost this often is shown as poisoned.
-pub const LOSSES_POISONED: u8 = 6;
+/// A record reported lost this often is shown as poisoned. Where two files of five are damaged, six losses are chance.
+pub const LOSSES_POISONED: u8 = 12;
 /// Alarms kept for the status.
 pub const ALARMS_MAX: usize = 16;
 

@@ -22,6 +22,7 @@ mod modes;
 mod operations;
 mod process;
 mod programs;
+mod recovery;
 mod refusals;
 mod shared;
 mod upstream;
