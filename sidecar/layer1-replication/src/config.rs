@@ -36,7 +36,7 @@ impl Default for Config {
             expected_latency: Duration::from_secs(15),
             packet_bytes_target: 64_000_000,
             receive_pool_bytes: 256 << 20,
-            stream_window_bytes: 16 << 20,
+            stream_window_bytes: 64 << 20,
             exchanges_max: 256,
             send_log_bytes_max: 1 << 30,
             max_frame: 1 << 24,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{config, keygen};
-use crate::{demo, engine, mirror};
+use crate::{bench, demo, engine, mirror};
 
 /// HTTP over file transfer: call HTTP APIs in another network when only files cross the gap.
 ///
@@ -33,6 +33,8 @@ enum Command {
     Mirror(Box<mirror::MirrorArgs>),
     /// Watch it work: two engines, two faulty mirrors and an upstream on this machine, with a verdict at the end.
     Demo(demo::DemoArgs),
+    /// Measure it: bulk and small calls through two engines, as ratios to the same work without them.
+    Bench(bench::BenchArgs),
 }
 
 /// Reads the command line and runs what it asks for.
@@ -43,6 +45,7 @@ pub fn main() -> ExitCode {
         Command::Config(command) => config::main(&command),
         Command::Mirror(args) => mirror::main(*args),
         Command::Demo(args) => demo::main(&args),
+        Command::Bench(args) => bench::main(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -234,7 +234,7 @@ pub struct Limits {
     pub connections: u32,
     /// Most exchanges unfinished at once, in each direction. Default: 256.
     pub max_in_flight: u32,
-    /// Most bytes of one body that are sent ahead of its reader. Default: 16Mi.
+    /// Most bytes of one body that are sent ahead of its reader. Default: 64Mi.
     #[serde(with = "quantity::size")]
     pub stream_window: ByteSize,
 }
@@ -246,7 +246,7 @@ impl Default for Limits {
             header_bytes: ByteSize::kib(64),
             connections: 1024,
             max_in_flight: 256,
-            stream_window: ByteSize::mib(16),
+            stream_window: ByteSize::mib(64),
         }
     }
 }
