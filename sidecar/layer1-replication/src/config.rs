@@ -14,7 +14,7 @@ pub struct Config {
     pub packet_bytes_target: u64,
     /// Disk set aside for what the peer sends and nobody consumed yet: the window of log credit. Default 256 MiB.
     pub receive_pool_bytes: u64,
-    /// How far one stream of the peer may run ahead of its consumer. Default 16 MiB.
+    /// How far one stream of the peer may run ahead of its consumer. Default 64 MiB.
     pub stream_window_bytes: u64,
     /// Exchanges the peer may have open at once. Default 256.
     pub exchanges_max: u64,
