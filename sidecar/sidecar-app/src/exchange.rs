@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
+use layer2_http::body::BodyCheck;
+use layer2_http::fin::Fin;
 use layer2_http::operation::{OperationId, OperationView};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -150,7 +152,7 @@ impl DispatchMark {
 pub struct RecordWriter {
     driver: DriverHandle,
     lane: Lane,
-    body: wire::digest::BodyDigest,
+    body: BodyCheck,
     offset: u64,
     finished: bool,
     /// Records on their way into the log: a few, so that one fsync covers them together.
@@ -163,7 +165,7 @@ const PIPELINE_RECORDS_MAX: usize = 8;
 impl RecordWriter {
     /// A writer whose stream already holds `offset` octets (its head, or nothing).
     pub fn new(driver: DriverHandle, lane: Lane, offset: u64) -> Self {
-        Self { driver, lane, body: wire::digest::BodyDigest::new(), offset, finished: false, pending: VecDeque::new() }
+        Self { driver, lane, body: BodyCheck::new(), offset, finished: false, pending: VecDeque::new() }
     }
 
     /// True when the head of this stream was written.
@@ -205,7 +207,7 @@ impl RecordWriter {
         while !content.is_empty() {
             let piece = content.split_to(content.len().min(record::DATA_LEN_MAX));
             let outgoing = Outgoing::data(piece, compress);
-            self.body.record(outgoing.raw_len, &outgoing.pd);
+            self.body.on_data(outgoing.raw_len, &outgoing.pd);
             self.append(outgoing).await?;
         }
         Ok(())
@@ -224,8 +226,7 @@ impl RecordWriter {
     /// # Errors
     /// As [`Self::head`].
     pub async fn finish(mut self) -> Result<(), AppendError> {
-        let payload = record::fin_payload(self.body.clone());
-        self.append(Outgoing::plain(wire::record::kind::FIN, payload)).await?;
+        self.append(Outgoing::fin(&self.body)).await?;
         self.settle(0).await?;
         self.finished = true;
         Ok(())
@@ -251,7 +252,7 @@ pub struct RecordReader {
     driver: DriverHandle,
     lane: Lane,
     offset: u64,
-    body: wire::digest::BodyDigest,
+    body: BodyCheck,
     /// A stored result is kept for others; else what was read is given up.
     keep: bool,
     ended: bool,
@@ -261,15 +262,7 @@ pub struct RecordReader {
 impl RecordReader {
     /// A reader from the stream's beginning; with `keep` it leaves the records where they are.
     pub fn new(driver: DriverHandle, lane: Lane, keep: bool) -> Self {
-        Self {
-            driver,
-            lane,
-            offset: 0,
-            body: wire::digest::BodyDigest::new(),
-            keep,
-            ended: false,
-            ahead: VecDeque::new(),
-        }
+        Self { driver, lane, offset: 0, body: BodyCheck::new(), keep, ended: false, ahead: VecDeque::new() }
     }
 
     /// The next record, waiting for it if need be. What was returned before is given up (unless kept).
@@ -321,10 +314,14 @@ impl RecordReader {
         use wire::record::kind;
         match kind {
             kind::DATA => {
-                self.body.record(raw_len, pd);
+                self.body.on_data(raw_len, pd);
                 Ok(Incoming::Data(record::inflate(payload, raw_len, flags)?))
             }
-            kind::FIN => record::check_fin(&payload, &self.body).map(|()| Incoming::End),
+            kind::FIN => {
+                let fin = Fin::decode(&payload).map_err(|_| ReadError::Mismatch)?;
+                self.body.on_fin(&fin).map_err(|_| ReadError::Mismatch)?;
+                Ok(Incoming::End)
+            }
             kind::HEAD => Ok(Incoming::Head(payload)),
             kind::INTERIM => Ok(Incoming::Interim(payload)),
             kind::TRAILERS => Ok(Incoming::Trailers(payload)),

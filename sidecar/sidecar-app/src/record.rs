@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use disk::log::{LogError, LogReader};
 use layer0_pipe::InflateError;
-use wire::digest::{BodyDigest, Digest, sha256};
+use layer2_http::body::BodyCheck;
+use wire::digest::sha256;
 use wire::record::FLAG_ZSTD;
 
 use crate::command::{Found, Outgoing};
@@ -65,6 +66,11 @@ impl Outgoing {
         Self { kind, flags: 0, raw_len, pd: sha256(&[&payload]), payload }
     }
 
+    /// The end of a stream whose content went through `body`.
+    pub fn fin(body: &BodyCheck) -> Self {
+        Self::plain(wire::record::kind::FIN, Bytes::copy_from_slice(&body.fin().encode()))
+    }
+
     /// A content record, compressed where asked and where that helps.
     pub fn data(content: Bytes, compress: bool) -> Self {
         if compress && let Some(payload) = layer0_pipe::compress(&content) {
@@ -99,24 +105,4 @@ pub fn inflate(payload: Bytes, raw_len: u32, flags: u8) -> Result<Bytes, ReadErr
         return Ok(payload);
     }
     layer0_pipe::inflate(&payload, raw_len).map_err(ReadError::Inflate)
-}
-
-/// The payload of a FIN for content that was digested in `body`.
-pub fn fin_payload(body: BodyDigest) -> Bytes {
-    let content_length = body.length();
-    let digest: Digest = body.finish();
-    Bytes::copy_from_slice(&wire::record::Fin { content_length, digest }.encode())
-}
-
-/// Compares a FIN with what was received.
-///
-/// # Errors
-/// [`ReadError::Mismatch`] when length or digest differ or the payload is malformed.
-pub fn check_fin(payload: &Bytes, body: &BodyDigest) -> Result<(), ReadError> {
-    let fin = wire::record::Fin::decode(payload).map_err(|_| ReadError::Mismatch)?;
-    if fin.content_length == body.length() && fin.digest == body.clone().finish() {
-        Ok(())
-    } else {
-        Err(ReadError::Mismatch)
-    }
 }

@@ -5,6 +5,7 @@
 //! stream gets an end, because the caller waits for it.
 
 use layer2_http::Executed;
+use layer2_http::body::BodyCheck;
 use layer2_http::far::{Dispatched, FarEntry, Recovery, repeatable};
 use layer2_http::fin::code;
 use layer2_http::head::RequestHead;
@@ -119,10 +120,10 @@ impl Driver {
         let now = self.clock.now();
         let response = request.response_of();
         let (head, content) = egress::problem_head(problem, &self.settings.pseudonym);
-        let mut body = wire::digest::BodyDigest::new();
+        let mut body = BodyCheck::new();
         let data = Outgoing::plain(kind::DATA, content);
-        body.record(data.raw_len, &data.pd);
-        let fin = Outgoing::plain(kind::FIN, crate::record::fin_payload(body));
+        body.on_data(data.raw_len, &data.pd);
+        let fin = Outgoing::fin(&body);
         self.response_begun(peer, response);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         for outgoing in [Outgoing::plain(kind::HEAD, head), data, fin] {

@@ -6,9 +6,9 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use disk::log::{Log, LogOptions, MemStorage};
+use layer2_http::body::BodyCheck;
 use layer2_http::head::{RequestHead, ResponseHead};
 use tokio_util::sync::CancellationToken;
-use wire::digest::BodyDigest;
 use wire::record::{RecordHeader, kind};
 use wire::{EndpointId, Seq, StreamId};
 
@@ -16,7 +16,6 @@ use crate::command::{Command, Found, Lane, Outgoing, ReadReply};
 use crate::driver::Event;
 use crate::entry::LAYER1_FIRST;
 use crate::exchange::{DriverHandle, FarExchange, far_exchange};
-use crate::record::fin_payload;
 
 /// What follows the records a request has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,14 +73,14 @@ pub(super) struct Harness {
 /// it is asked for the mark.
 pub(super) fn harness(head: &RequestHead, content: &[&str], after: After, may_dispatch: bool) -> Harness {
     let mut outgoing = vec![Outgoing::plain(kind::HEAD, head.encode().unwrap())];
-    let mut body = BodyDigest::new();
+    let mut body = BodyCheck::new();
     for piece in content {
         let record = Outgoing::data(Bytes::copy_from_slice(piece.as_bytes()), false);
-        body.record(record.raw_len, &record.pd);
+        body.on_data(record.raw_len, &record.pd);
         outgoing.push(record);
     }
     if after == After::Fin {
-        outgoing.push(Outgoing::plain(kind::FIN, fin_payload(body)));
+        outgoing.push(Outgoing::fin(&body));
     }
     let storage = Arc::new(MemStorage::new());
     let (mut log, _) = Log::open_on(storage, [0; 16], LogOptions::default()).unwrap();
