@@ -58,7 +58,12 @@ pub(super) async fn call(
         target: admitted.target.to_string(),
         route: admitted.route.clone(),
     };
-    let exchange = ingress.driver.begin(begin).await.map_err(|error| refused(&error, operation, &ingress.far_side))?;
+    // Dropped when the wait is over, it begins nothing: no end of the request was sent, so nothing was executed.
+    let begun = tokio::time::timeout(admitted.timeout, ingress.driver.begin(begin)).await;
+    let exchange = match begun {
+        Ok(begun) => begun.map_err(|error| refused(&error, operation, &ingress.far_side))?,
+        Err(_) => return Err(busy(&ingress.far_side)),
+    };
     let NearExchange { request: writer, response, .. } = exchange;
     let compress = ingress.compress && body::compressible(&admitted.fields);
     let (finished, sent_whole) = oneshot::channel();
@@ -296,6 +301,11 @@ fn refused(error: &BeginError, operation: OperationId, far_side: &str) -> Proble
             Problem::new(ProblemKind::LogFull, "the engine is stopping").executed(Executed::No).retry_after(5)
         }
     }
+}
+
+fn busy(far_side: &str) -> Problem {
+    let detail = format!("`{far_side}` takes no further call before another one ends; raise limits.maxInFlight there");
+    Problem::new(ProblemKind::LogFull, detail).executed(Executed::No).retry_after(30)
 }
 
 fn too_large(max: u64, operation: OperationId) -> Problem {
