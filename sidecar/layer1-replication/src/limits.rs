@@ -22,6 +22,8 @@ pub const PROBE_BYTES_MAX: u64 = 1_000_000;
 pub const MIXED_PACKET_BYTES_MAX: u64 = 1 << 20;
 /// A stream of bulk yields to the next after this many bytes.
 pub const BULK_QUANTUM_BYTES: u64 = 1 << 20;
+/// Records held behind a gap. Some cost no credit to speak of, so the window alone would not bound memory.
+pub const HELD_MAX: usize = 1 << 18;
 /// A record reported lost this often while later ones pass travels alone.
 pub const LOSSES_ALONE: u8 = 4;
 /// A record reported lost this often is shown as poisoned. Where two files of five are damaged, six losses are chance.

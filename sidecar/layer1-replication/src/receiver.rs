@@ -5,6 +5,7 @@
 //! Test to read first: `cum_moves_only_over_what_is_durable`.
 
 use crate::entry::ReceivedMeta;
+use crate::limits::HELD_MAX;
 use alloc::collections::BTreeMap;
 use wire::chain::chain_link;
 use wire::limits::SEQ_WINDOW;
@@ -117,6 +118,7 @@ impl ReceiveLog {
             return Novelty::BeyondWindow;
         }
         match self.above.get(&seq) {
+            None if seq != self.cum + 1 && self.above.len() >= HELD_MAX => Novelty::BeyondWindow,
             None => Novelty::New,
             Some(held) if held.meta.links_as(meta) => Novelty::Duplicate,
             Some(_) => Novelty::Forked,

@@ -34,9 +34,9 @@ const SAMPLE_PERIOD: Duration = Duration::from_secs(5);
 /// Connections at once; more wait in the listen queue.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may stay.
-const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(300);
+const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(30);
 /// How long a request's head may take, and a connection may be idle.
-const HEAD_MAX: Duration = Duration::from_secs(30);
+const HEAD_MAX: Duration = Duration::from_secs(5);
 /// Octets of a request's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// How long an answer that is under way may take after the end.
@@ -162,6 +162,8 @@ impl Admin {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
+            // An idle connection would keep a probe out.
+            .keep_alive(false)
             .header_read_timeout(HEAD_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service);

@@ -3,6 +3,8 @@
 //! Invariants: a body that ends early never gets a FIN, and a stream that was cut never ends a body well: its reader gets
 //! an error, which closes the connection, as RFC 9112 §8 asks. Small pieces that are ready at once share a record.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, stream};
 use http_body::{Body, Frame};
@@ -43,11 +45,17 @@ pub enum PumpError {
     Append(#[from] AppendError),
 }
 
-/// Writes a body into a stream and ends the stream with it.
+/// Writes a body into a stream and ends the stream with it. `idle_max` bounds how long its source may be silent.
 ///
 /// # Errors
 /// When the source fails, is too large, or the stream is stopped; the stream is reset then.
-pub async fn pump<B>(mut body: B, mut writer: RecordWriter, max: u64, compress: bool) -> Result<(), PumpError>
+pub async fn pump<B>(
+    mut body: B,
+    mut writer: RecordWriter,
+    max: u64,
+    compress: bool,
+    idle_max: Option<Duration>,
+) -> Result<(), PumpError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BodyError>,
@@ -55,7 +63,7 @@ where
     let mut total: u64 = 0;
     let mut gathered = BytesMut::new();
     let mut trailers = None;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = next_frame(&mut body, idle_max).await? {
         let mut next = Some(frame);
         while let Some(frame) = next.take() {
             match frame.map_err(|error| PumpError::Source(error.into()))?.into_data() {
@@ -86,6 +94,19 @@ where
         }
     }
     Ok(writer.finish().await?)
+}
+
+async fn next_frame<B>(
+    body: &mut B,
+    idle_max: Option<Duration>,
+) -> Result<Option<Result<Frame<Bytes>, B::Error>>, PumpError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let Some(idle_max) = idle_max else { return Ok(body.frame().await) };
+    tokio::time::timeout(idle_max, body.frame())
+        .await
+        .map_err(|_| PumpError::Source(format!("no octet of it came for {} s", idle_max.as_secs()).into()))
 }
 
 /// The rest of a stream as a body. `first` is what was read of it already; `expected` is the declared length.
@@ -149,7 +170,8 @@ impl State {
                     return Ok(Some(Frame::data(content)));
                 }
                 Incoming::Trailers(payload) => {
-                    let fields = bhttp::decode_trailers(&payload, self.limit).map_err(|_| ReadError::Mismatch)?;
+                    let mut fields = bhttp::decode_trailers(&payload, self.limit).map_err(|_| ReadError::Mismatch)?;
+                    hop::strip_trailers(&mut fields);
                     let map = fields.to_header_map().map_err(|_| ReadError::Mismatch)?;
                     return Ok(Some(Frame::trailers(map)));
                 }

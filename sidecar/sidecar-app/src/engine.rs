@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use wire::control::EndpointName;
+use wire::limits::MIN_MAX_FRAME;
 
 use crate::driver::{Driver, Event, Outlets, Settings, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
@@ -223,8 +224,8 @@ fn settings(config: &Config, preflight: &Preflight) -> Result<Settings> {
             send_log_bytes_max: config.state.send_log.as_u64(),
             heartbeat: config.heartbeat.interval,
             mpl: config.mirror.packet_lifetime,
+            max_frame: MIN_MAX_FRAME,
             software: format!("hoft {}", env!("CARGO_PKG_VERSION")),
-            ..ReplicationConfig::default()
         },
         result_ttl: config.state.result_ttl,
         results_bytes_max: config.state.results.as_u64(),
@@ -274,6 +275,7 @@ fn make_inbox(config: &Config, preflight: &Preflight) -> Inbox {
         quiet_min: config.mirror.quiet_min,
         poll_max: config.mirror.poll_max(),
         mpl: config.mirror.packet_lifetime,
+        max_frame: MIN_MAX_FRAME,
         unix_ms_at_zero: i64::try_from(unix_ms()).unwrap_or(i64::MAX),
         ..InboxOptions::default()
     };

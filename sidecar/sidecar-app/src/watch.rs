@@ -18,11 +18,13 @@ pub struct Hint {
 
 /// Starts to watch a folder; `None` when that cannot be done.
 pub fn start(folder: &Path, inbox: Sender<InboxCommand>) -> Option<Hint> {
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+    let wake = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| is_arrival(event.kind)) {
             let _ = inbox.send(InboxCommand::Wake);
         }
-    });
+    };
+    // A link in the folder must not lead the watch through the whole machine.
+    let mut watcher = RecommendedWatcher::new(wake, notify::Config::default().with_follow_symlinks(false));
     let result = watcher
         .as_mut()
         .map_err(|error| error.to_string())

@@ -204,7 +204,7 @@ async fn respond(
     compress: bool,
 ) {
     let result = match writer.head(kind::HEAD, answer.head).await {
-        Ok(()) => body::pump(content, writer, body_max, compress).await,
+        Ok(()) => body::pump(content, writer, body_max, compress, None).await,
         Err(error) => Err(PumpError::Append(error)),
     };
     match result {

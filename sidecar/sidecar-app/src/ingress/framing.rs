@@ -33,8 +33,10 @@ enum Look {
     Content(u64),
     /// Not looking any more.
     Past,
-    /// A head was refused: nothing more passes.
+    /// A head was refused: what stands for it is still to pass, then nothing more.
     Refused,
+    /// What stands for it passed.
+    Over,
 }
 
 impl<S> FramingGuard<S> {
@@ -44,12 +46,12 @@ impl<S> FramingGuard<S> {
 }
 
 impl Look {
-    /// Takes what was read. False when it must not pass.
-    fn take(&mut self, mut read: &[u8]) -> bool {
+    /// Takes what was read; how much of it may pass. What comes before a refused head is somebody's good request.
+    fn take(&mut self, all: &[u8]) -> usize {
+        let mut read = all;
         while !read.is_empty() {
             match self {
-                Self::Past => return true,
-                Self::Refused => return false,
+                Self::Past | Self::Refused | Self::Over => break,
                 Self::Content(left) => {
                     let passed = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
                     *left -= passed as u64;
@@ -67,14 +69,18 @@ impl Look {
                         if seen.len() > HEAD_BYTES_MAX {
                             *self = Self::Past;
                         }
-                        return true;
+                        break;
                     };
+                    let head_at = all.len() - read.len();
                     read = &read[end - before..];
                     *self = after_head(&seen[..end]);
+                    if *self == Self::Refused {
+                        return head_at;
+                    }
                 }
             }
         }
-        *self != Self::Refused
+        all.len()
     }
 }
 
@@ -112,16 +118,26 @@ fn after_head(head: &[u8]) -> Look {
 impl<S: AsyncRead + Unpin> AsyncRead for FramingGuard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.look == Look::Refused {
-            return Poll::Ready(Ok(()));
+        match this.look {
+            Look::Refused => {
+                this.look = Look::Over;
+                buf.put_slice(&REFUSED[..REFUSED.len().min(buf.remaining())]);
+                return Poll::Ready(Ok(()));
+            }
+            // Not an end: that would cancel a good request that is still being answered. The server closes by itself.
+            Look::Over => return Poll::Pending,
+            Look::Head(_) | Look::Content(_) | Look::Past => {}
         }
         let before = buf.filled().len();
         let result = Pin::new(&mut this.inner).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = result
-            && !this.look.take(&buf.filled()[before..])
-        {
-            buf.set_filled(before);
-            buf.put_slice(&REFUSED[..REFUSED.len().min(buf.remaining())]);
+        if let Poll::Ready(Ok(())) = result {
+            let passes = this.look.take(&buf.filled()[before..]);
+            buf.set_filled(before + passes);
+            if passes == 0 && this.look == Look::Refused {
+                // Nothing read would mean the end.
+                this.look = Look::Over;
+                buf.put_slice(&REFUSED[..REFUSED.len().min(buf.remaining())]);
+            }
         }
         result
     }
@@ -160,7 +176,16 @@ mod tests {
 
     fn passes(bytes: &[u8], step: usize) -> bool {
         let mut look = Look::Head(Vec::new());
-        bytes.chunks(step).all(|piece| look.take(piece))
+        bytes.chunks(step).all(|piece| look.take(piece) == piece.len() && look != Look::Refused)
+    }
+
+    #[test]
+    fn what_comes_before_a_refused_head_passes() {
+        let good = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
+        let both = [&good[..], b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n"].concat();
+        let mut look = Look::Head(Vec::new());
+        assert_eq!(look.take(&both), good.len());
+        assert_eq!(look, Look::Refused);
     }
 
     #[test]

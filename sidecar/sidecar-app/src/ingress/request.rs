@@ -23,6 +23,8 @@ use crate::driver::unix_ms;
 use crate::exchange::{NearExchange, RecordReader, RecordWriter};
 use crate::record::{Incoming, ReadError};
 
+/// How long a caller may be silent within its request's body: an exchange is held for it all the while.
+const BODY_IDLE_MAX: Duration = Duration::from_secs(120);
 /// The header by which a caller chooses the operation's id.
 pub(super) const OPERATION_HEADER: &str = "hoft-operation-id";
 
@@ -97,7 +99,7 @@ async fn send_body(
     compress: bool,
     finished: oneshot::Sender<()>,
 ) -> Result<(), PumpError> {
-    let result = body::pump(content, writer, max, compress).await;
+    let result = body::pump(content, writer, max, compress, Some(BODY_IDLE_MAX)).await;
     if let Err(error) = &result {
         tracing::debug!(%error, "a request body did not get to its end");
     }

@@ -26,7 +26,10 @@ pub(super) async fn of_records(
     hop::strip_response(&mut fields);
     // A marked line more cannot make a valid section invalid, short of the limit on lines.
     let _ = hop::add_via(&mut fields, "1.1", &ingress.pseudonym);
-    let expected = hop::check_framing(&fields).ok().flatten();
+    let expected = hop::check_framing(&fields).map_err(|error| {
+        let detail = format!("the far side's response: {error}");
+        Problem::new(problem::ProblemKind::ResponseInvalid, detail).of(operation)
+    })?;
     let content = if to_head || matches!(head.status, 204 | 304) || expected == Some(0) {
         // Nobody will ask for content, so the end is looked at here.
         match reader.next().await {

@@ -137,7 +137,7 @@ fn stop_sending_reaches_the_writer() {
 
 #[test]
 fn what_is_beyond_credit_or_against_the_rules_is_dropped_and_counted() {
-    let (_, mut b, now) = pair(config());
+    let (_, mut b, now) = pair(Config { stream_window_bytes: 16 << 20, ..config() });
     let record = |seq: u64, stream: u64, offset: u64, kind: u8| {
         Record::new(Seq::new(seq), StreamId::new(stream).unwrap(), offset, kind, Bytes::from_static(b"payload"))
     };
