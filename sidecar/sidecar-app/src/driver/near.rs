@@ -93,6 +93,7 @@ impl Driver {
             slot.peer.reset_stream(now, request, code::NONE);
             return match refusal {
                 Refusal::Credit(_) => Ok(None),
+                Refusal::Halted => Err(BeginError::Halted("an alarm was just raised; see /statusz".to_owned())),
                 refusal => {
                     tracing::warn!(error = %refusal, "a call was not accepted");
                     Err(BeginError::LogFull)
@@ -322,7 +323,7 @@ impl Driver {
         call.response_over |= retain;
         let begun = self.near.get(operation).is_some_and(|view| view.status.is_some());
         let (state, kind, executed) = match (why, begun) {
-            (code::REFUSED, false) => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
+            (code::REFUSED, _) => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
             (_, true) => (State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes),
             // It had begun to answer, or it would say that it did not execute; a reset overtakes what it cuts off.
             (code::INCOMPLETE, false) => (State::Unknown, ProblemKind::ResponseIncomplete, Executed::Maybe),

@@ -71,7 +71,8 @@ impl Driver {
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(found) = slot.arrived(seq) else { return };
         let stream = found.head.stream;
-        let known = stream.is_request() || slot.spool.knows(stream);
+        // A reset may overtake what it cuts off, and close the exchange before its head is reported.
+        let known = if stream.is_request() { slot.peer.is_receiving(stream) } else { slot.spool.knows(stream) };
         if !known || stream.exchange() == 0 {
             // An answer to nothing that is known here, or a message this program has no use for.
             slot.give_up(now, vec![found], &mut self.journal);

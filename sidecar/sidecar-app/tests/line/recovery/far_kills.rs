@@ -14,9 +14,10 @@ const CALLS: usize = 40;
 /// What the caller was told is what the upstream saw.
 #[track_caller]
 fn assert_once(line: &Line, id: &str, path: &str, outcome: &io::Result<Answer>) {
+    let view = ended(&line.near, id);
+    // Counted when nothing more can come.
     let made = line.upstream.calls(path).len();
     assert!(made <= 1, "{path} was made {made} times");
-    let view = ended(&line.near, id);
     let answer = match outcome {
         Ok(answer) => answer,
         Err(error) => {
