@@ -147,8 +147,7 @@ fn start_doors(
 ) -> Result<Doors> {
     let address = proxy.local_addr().context("the proxy port")?;
     let pseudonym = pseudonym(config);
-    let ingress =
-        ingress::Ingress::new(config, policies::outbound(config)?, handle.clone(), pseudonym.clone(), address);
+    let ingress = ingress::Ingress::new(config, policies::outbound(config)?, handle.clone(), pseudonym.clone());
     let egress = egress::Egress::new(config, policies::inbound(config)?, pseudonym, preflight.me)?;
     Ok(Doors {
         address,
@@ -229,7 +228,6 @@ fn settings(config: &Config, preflight: &Preflight) -> Result<Settings> {
         },
         result_ttl: config.state.result_ttl,
         results_bytes_max: config.state.results.as_u64(),
-        send_log_bytes_max: config.state.send_log.as_u64(),
         loss_timeout: config.heartbeat.loss_timeout(config.mirror.expected_latency),
         inbound: policies::inbound(config)?,
         pseudonym: pseudonym(config),

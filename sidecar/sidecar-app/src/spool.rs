@@ -229,11 +229,6 @@ impl Spool {
         }
         due
     }
-
-    /// Octets of stored payload held.
-    pub fn bytes(&self) -> u64 {
-        self.records().map(|found| u64::from(found.head.stored_len)).sum()
-    }
 }
 
 /// A stream's state besides its records.

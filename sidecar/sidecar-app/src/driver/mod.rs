@@ -85,8 +85,6 @@ pub struct Settings {
     pub result_ttl: Duration,
     /// Octets of stored results kept at most.
     pub results_bytes_max: u64,
-    /// Octets of my log that may wait for acknowledgement.
-    pub send_log_bytes_max: u64,
     /// Silence after which the peer counts as lost.
     pub loss_timeout: Duration,
     /// What the far side may call: says which calls may be tried again after a crash.

@@ -34,7 +34,7 @@ impl Driver {
                 tracing::info!(%peer, incarnation = %hex(&peer_incarnation), "association opened");
                 let _ = self.outlets.inbox.send(InboxCommand::Confirmed);
                 if let Some(slot) = self.slots.get_mut(&peer) {
-                    slot.alarm = slot.peer.status(now).halted.map(|alarm| format!("{alarm}; {}", alarm.remedy()));
+                    slot.look_for_alarm(now);
                 }
                 self.writable(peer);
             }

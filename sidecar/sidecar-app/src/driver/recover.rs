@@ -300,7 +300,7 @@ impl Driver {
             for found in slot.spool.records() {
                 self.journal.pin(found.position);
             }
-            slot.alarm = slot.peer.status(now).halted.map(|alarm| format!("{alarm}; {}", alarm.remedy()));
+            slot.look_for_alarm(now);
         }
         self.journal.reclaim();
         Ok(())

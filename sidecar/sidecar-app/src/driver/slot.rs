@@ -185,6 +185,11 @@ impl Slot {
         }
     }
 
+    /// Takes over from layer 1 whether the pair is halted, in words for a person.
+    pub(super) fn look_for_alarm(&mut self, now: Timestamp) {
+        self.alarm = self.peer.status(now).halted.map(|alarm| format!("{alarm}; {}", alarm.remedy()));
+    }
+
     /// One of this association's streams.
     pub(super) fn lane(&self, peer: EndpointId, stream: StreamId) -> Lane {
         Lane { peer, stream, epoch: self.epoch }

@@ -63,7 +63,7 @@ pub struct Ingress {
 
 impl Ingress {
     /// Takes what it needs of the configuration.
-    pub fn new(config: &Config, policy: Policy, driver: DriverHandle, pseudonym: String, _address: SocketAddr) -> Self {
+    pub fn new(config: &Config, policy: Policy, driver: DriverHandle, pseudonym: String) -> Self {
         let routes = config
             .outbound
             .allow
