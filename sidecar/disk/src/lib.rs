@@ -7,3 +7,4 @@
 pub mod dir;
 pub mod log;
 pub mod secret;
+mod who;

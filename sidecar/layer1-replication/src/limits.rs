@@ -41,6 +41,8 @@ pub const FLUSH_SMALL: (Duration, Duration) = (Duration::from_millis(2), Duratio
 pub const FLUSH_BULK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// Bounds of the adaptive heartbeat: a quarter of the round trip.
 pub const HEARTBEAT: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// How often a peer that is probably gone for good gets a sign of life: each is a file in somebody's folder.
+pub const HEARTBEAT_QUIET: Duration = Duration::from_secs(3_600);
 /// Back-off of probes and of HELLO ends here.
 pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(900);
 /// Packets per probe timeout (RFC 9002 §6.2.4): with a fifth of all files lost each way, one would often be answered by silence.

@@ -154,6 +154,7 @@ impl Peer {
         }
         let confirmations = self.association.confirmations() + 1;
         self.association.open(peer, confirmations);
+        self.pair.packets.begin_listening(self.now);
         self.logged_incarnation = Some(self.ids.my_incarnation);
         self.bind(self.ids.my_incarnation, peer);
         let entry =

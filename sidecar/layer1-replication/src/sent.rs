@@ -126,6 +126,10 @@ pub(crate) struct SentPackets {
     packets: BTreeMap<u64, SentPacket>,
     /// The highest number that the peer listed or echoed.
     largest_reported: u64,
+    /// The highest number that was published.
+    largest_published: u64,
+    /// Since when packets are out without news of any.
+    unreported_since: Option<Timestamp>,
     open: OpenSums,
 }
 
@@ -164,7 +168,19 @@ impl SentPackets {
     pub(crate) fn published(&mut self, now: Timestamp, pn: u64) {
         if self.get(pn).is_some_and(|packet| packet.progress == Progress::HandedOut) {
             self.advance(pn, Progress::InFlight(now));
+            self.largest_published = self.largest_published.max(pn);
+            self.unreported_since.get_or_insert(now);
         }
+    }
+
+    /// Since when packets of mine are out and the peer reported none of them: heartbeats too, which nobody acknowledges.
+    pub(crate) const fn unreported_since(&self) -> Option<Timestamp> {
+        self.unreported_since
+    }
+
+    /// What went out before could not be reported: silence begins now.
+    pub(crate) fn begin_listening(&mut self, now: Timestamp) {
+        self.unreported_since = self.unreported_since.map(|_| now);
     }
 
     /// It is forgotten.
@@ -175,9 +191,12 @@ impl SentPackets {
     }
 
     /// The peer listed or echoed this number; whether it is the highest so far.
-    pub(crate) fn heard_of(&mut self, pn: u64) -> bool {
+    pub(crate) fn heard_of(&mut self, now: Timestamp, pn: u64) -> bool {
         let news = pn > self.largest_reported;
         self.largest_reported = self.largest_reported.max(pn);
+        if news {
+            self.unreported_since = (self.largest_published > pn).then_some(now);
+        }
         news
     }
 

@@ -32,6 +32,11 @@ pub struct PeerStatus {
     pub in_flight_packets: u64,
     /// Bytes of records in them.
     pub in_flight_bytes: u64,
+    /// Bytes that the log still takes for the peer.
+    pub send_log_room: u64,
+    /// Time for which packets of mine are out while the peer reported none of them as arrived, in µs; `None` while none is out.
+    /// It counts every packet, heartbeats too, and from the last news on.
+    pub unreported_us: Option<u64>,
     /// Records not acknowledged by the peer.
     pub backlog_records: u64,
     /// Bytes of them as stored.

@@ -171,6 +171,12 @@ impl Envelope {
         Self { operation: Some(operation), ..Self::default() }
     }
 
+    /// The service account that the near side states.
+    #[must_use]
+    pub fn stated_caller(&self) -> Option<&str> {
+        self.caller.as_ref()?.service_account.as_deref()
+    }
+
     /// Its bytes.
     ///
     /// # Errors

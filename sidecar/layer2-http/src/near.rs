@@ -133,6 +133,14 @@ impl Operations {
         all.filter(|operation| state.is_none_or(|state| operation.state == state)).take(limit).map(view).collect()
     }
 
+    /// Operations that have not ended, the oldest first: at most `limit` of them, and how many there are.
+    #[must_use]
+    pub fn oldest_open(&self, limit: usize) -> (Vec<OperationView>, usize) {
+        let all = self.by_begin.iter().filter_map(|(_, id)| self.operations.get(id));
+        let open: Vec<_> = all.filter(|operation| !operation.state.is_terminal()).collect();
+        (open.iter().take(limit).map(|operation| view(operation)).collect(), open.len())
+    }
+
     /// Operations that have not ended, with what they began with: what a restart has to go on with.
     pub fn open(&self) -> impl Iterator<Item = (&Begun, State)> {
         self.operations.values().filter(|o| !o.state.is_terminal()).map(|o| (&o.begun, o.state))

@@ -1,7 +1,7 @@
 //! Which calls are allowed: named rules, and nothing that no rule names (deny by default).
 //!
-//! Invariants: a call is allowed only if *one* rule allows its host, port, scheme, path and method together; an empty
-//! list allows nothing; a refusal says what would have to be allowed. Both sides decide: the near side to fail fast,
+//! Invariants: a call is allowed only if *one* rule allows its host, port, scheme, path, method and caller together; an
+//! empty list allows nothing, but a rule without callers is everybody's; who else may call is told to nobody; a refusal says what would have to be allowed. Both sides decide: the near side to fail fast,
 //! the far side with authority. Addresses are judged later, in `addresses`. Test to read first:
 //! `each_part_of_a_rule_can_refuse`.
 
@@ -55,6 +55,8 @@ pub struct Rule {
     pub path_prefixes: Vec<String>,
     /// Methods; `*` for all but CONNECT.
     pub methods: Vec<String>,
+    /// Service accounts that may call; empty: any caller, and one that is not named.
+    pub callers: Vec<String>,
     /// Largest request body, in bytes.
     pub max_body: Option<u64>,
     /// Special networks that may be connected to.
@@ -78,6 +80,17 @@ pub struct CallTarget<'a> {
     pub path: &'a str,
     /// Method.
     pub method: &'a str,
+    /// Service account of the caller, if it is known.
+    pub caller: Option<&'a str>,
+}
+
+impl<'a> CallTarget<'a> {
+    /// The same call by this caller.
+    #[must_use]
+    pub const fn by(mut self, caller: Option<&'a str>) -> Self {
+        self.caller = caller;
+        self
+    }
 }
 
 /// The part of a call that no rule allows.
@@ -95,6 +108,8 @@ pub enum DenyReason {
     Path,
     /// … but not the method.
     Method,
+    /// … but not the caller.
+    Caller,
 }
 
 impl DenyReason {
@@ -108,6 +123,7 @@ impl DenyReason {
             Self::Scheme => "scheme",
             Self::Path => "path",
             Self::Method => "method",
+            Self::Caller => "caller",
         }
     }
 }
@@ -262,8 +278,13 @@ impl Rule {
             (DenyReason::Scheme, stream || self.schemes.iter().any(|scheme| scheme == call.scheme)),
             (DenyReason::Path, stream || self.path_prefixes.iter().any(|p| within_prefix(call.path, p))),
             (DenyReason::Method, named),
+            (DenyReason::Caller, self.allows_caller(call.caller)),
         ];
         parts.into_iter().find(|(_, allowed)| !allowed).map(|(reason, _)| reason)
+    }
+
+    fn allows_caller(&self, caller: Option<&str>) -> bool {
+        self.callers.is_empty() || caller.is_some_and(|caller| self.callers.iter().any(|allowed| allowed == caller))
     }
 
     fn allows_port(&self, port: u16) -> bool {
@@ -322,7 +343,7 @@ impl Policy {
 }
 
 fn denied(closest: Option<(DenyReason, &Rule)>, call: &CallTarget<'_>) -> Denied {
-    let CallTarget { scheme, host, port, path, method } = call;
+    let CallTarget { scheme, host, port, path, method, caller } = call;
     let path = shown(path.as_bytes());
     let what = if *method == CONNECT {
         format!("CONNECT {host}:{port}")
@@ -339,6 +360,13 @@ fn denied(closest: Option<(DenyReason, &Rule)>, call: &CallTarget<'_>) -> Denied
         DenyReason::Scheme => format!("rule {closest:?} would have to allow the scheme {scheme}"),
         DenyReason::Path => format!("rule {closest:?} would have to allow a path prefix of {path}"),
         DenyReason::Method => format!("rule {closest:?} would have to allow the method {method}"),
+        DenyReason::Caller => match caller {
+            Some(caller) => {
+                let caller = shown(caller.as_bytes());
+                format!("rule {closest:?} is for named callers and would have to list the service account {caller}")
+            }
+            None => format!("rule {closest:?} is for named callers, and the call states no service account"),
+        },
     };
     Denied { reason, rule: name, message: format!("{what} is not allowed: {remedy}") }
 }

@@ -218,10 +218,11 @@ impl Target {
         self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
     }
 
-    /// What rules are asked about.
+    /// What rules are asked about; the caller is not known here.
     #[must_use]
     pub fn call<'a>(&'a self, method: &'a str) -> CallTarget<'a> {
-        CallTarget { scheme: &self.scheme, host: &self.host, port: self.port, path: &self.path, method }
+        let (scheme, host, path) = (self.scheme.as_str(), self.host.as_str(), self.path.as_str());
+        CallTarget { scheme, host, port: self.port, path, method, caller: None }
     }
 
     /// The target of a call through a route whose target is this one; `rest` is what follows the route's name.

@@ -76,8 +76,16 @@ impl Health {
 }
 
 /// Serves the admin port until told to stop; then answers under way are finished.
-pub async fn serve(listener: TcpListener, driver: DriverHandle, health: Arc<Health>, stop: CancellationToken) {
-    Admin::new(driver, health, PATIENCE).run(listener, stop).await;
+///
+/// Until the engine is started `/statusz` shows `before`: who it is, and nothing else.
+pub async fn serve(
+    listener: TcpListener,
+    driver: DriverHandle,
+    health: Arc<Health>,
+    before: EngineStatus,
+    stop: CancellationToken,
+) {
+    Admin::new(driver, health, before, PATIENCE).run(listener, stop).await;
 }
 
 /// Why there is no snapshot.
@@ -98,6 +106,8 @@ enum NoStatus {
 struct Admin {
     driver: DriverHandle,
     health: Arc<Health>,
+    /// What is known before the driver runs.
+    before: EngineStatus,
     patience: Duration,
     began: Instant,
     /// Held while the driver is asked.
@@ -113,8 +123,8 @@ struct Asking {
 }
 
 impl Admin {
-    fn new(driver: DriverHandle, health: Arc<Health>, patience: Duration) -> Self {
-        Self { driver, health, patience, began: Instant::now(), asking: Mutex::default() }
+    fn new(driver: DriverHandle, health: Arc<Health>, before: EngineStatus, patience: Duration) -> Self {
+        Self { driver, health, before, patience, began: Instant::now(), asking: Mutex::default() }
     }
 
     async fn run(self, listener: TcpListener, stop: CancellationToken) {

@@ -1,8 +1,11 @@
 //! `hoft sidecar`: an engine from its configuration to its end.
 //!
-//! Starts, in this order: configuration, keys and folders (all problems together), ports, the log with its recovery, the
-//! threads (driver, outbox, inbox), the doors. Readiness follows recovery. SIGTERM and SIGINT end it: doors first, the
-//! driver last; what is in the log goes on at the next start. A driver that fails ends the process with status 1.
+//! Starts, in this order: signals, configuration, keys and folders (all problems together), ports, the log with its
+//! recovery, the threads (driver, outbox, inbox), the doors. Readiness follows recovery. SIGTERM and SIGINT end it at any
+//! time, within a second and a half and with status 0: doors first, the driver last; what is in the log goes on at the next
+//! start. A driver that fails ends the process with status 1.
+
+mod signals;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,14 +26,24 @@ use tokio_util::sync::CancellationToken;
 use wire::control::EndpointName;
 use wire::limits::MIN_MAX_FRAME;
 
-use crate::driver::{Driver, Event, Outlets, Settings, unix_ms};
+use self::signals::Signals;
+use crate::commands::given::GivenArgs;
+use crate::driver::{Driver, DriverError, Event, Outlets, Settings, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
 use crate::pipe::{self, InboxCommand};
 use crate::preflight::{Preflight, load_config, suite};
+use crate::status::EngineStatus;
 use crate::{admin, egress, ingress, logging, policies, watch};
 
 /// How long open calls may go on after a signal before their connections are closed. They stay in the log.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_millis(700);
+/// How long the driver may take to its end. A disk that hangs is not waited for: what was promised is durable.
+const DRIVER_GRACE: Duration = Duration::from_millis(500);
+/// How long what is left may take.
+const RUNTIME_GRACE: Duration = Duration::from_millis(100);
+/// The kubelet may give no more than two seconds between SIGTERM and SIGKILL.
+const STOP_MS_MAX: u128 = 1_500;
+const _: () = assert!(GRACE.as_millis() + DRIVER_GRACE.as_millis() + RUNTIME_GRACE.as_millis() <= STOP_MS_MAX);
 
 /// Run an engine.
 #[derive(Debug, clap::Args)]
@@ -38,6 +51,8 @@ pub struct SidecarArgs {
     /// The configuration; `hoft config init` writes a first one.
     #[arg(long, env = "HOFT_CONFIG")]
     config: PathBuf,
+    #[command(flatten)]
+    given: GivenArgs,
 }
 
 /// Runs the subcommand until a signal ends it.
@@ -45,90 +60,135 @@ pub struct SidecarArgs {
 /// # Errors
 /// When the engine cannot start, or stops because its log failed.
 pub fn main(args: &SidecarArgs) -> Result<()> {
-    let config = load_config(&args.config)?;
-    logging::start(&config.log);
-    let preflight = Preflight::run(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("the runtime cannot start")?;
-    let result = runtime.block_on(run(config, preflight));
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let result = runtime.block_on(run(args));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
     result
 }
 
-async fn run(config: Config, preflight: Preflight) -> Result<()> {
-    let proxy = bind("listen.proxy", config.listen.proxy).await?;
-    let admin = bind("listen.admin", config.listen.admin).await?;
-    let health = Arc::new(admin::Health::default());
-    let stop = CancellationToken::new();
-    let (log, recovered) = Log::open(config.state.folder.clone(), *preflight.me.as_bytes(), LogOptions::default())
-        .with_context(|| format!("state.folder: {}", config.state.folder.display()))?;
-    let (events, inbox_of_driver) = channel();
-    let handle = DriverHandle::new(events.clone(), log.reader());
-    // The admin port answers while the log is read: a long recovery is not a dead engine.
-    let admin_task = tokio::spawn(admin::serve(admin, handle.clone(), Arc::clone(&health), stop.clone()));
-    let (egress_jobs, executions) = unbounded_channel();
-    let threads =
-        Threads::start(&config, &preflight, log, recovered, events.clone(), inbox_of_driver, &handle, egress_jobs)?;
-    health.set_started();
-    let doors = start_doors(&config, &preflight, proxy, &handle, executions, &stop)?;
-    tracing::info!(
-        side = %config.local.name, endpoint = %preflight.me, peer = %config.remote.name,
-        proxy = %doors.address, admin = %config.listen.admin, "engine ready"
-    );
-    health.set_ready(true);
-    let ended = wait_for_end(threads.driver_ended).await;
-    health.set_ready(false);
-    stop.cancel();
-    let _ = tokio::time::timeout(GRACE, doors.ingress).await;
-    // The driver ends before the egress: a call that is cut off here must look like one cut off by a crash, which the
-    // next start knows how to go on from, not like one that failed.
-    let _ = events.send(Event::Stop);
-    let _ = threads.inbox_commands.send(InboxCommand::Stop);
-    let driver = tokio::task::spawn_blocking(move || threads.driver.join()).await.context("the driver's thread")?;
-    doors.egress.abort();
-    admin_task.abort();
-    match driver {
-        Ok(result) => result.map_err(anyhow::Error::from)?,
-        Err(_) => {
-            return Err(anyhow!("the driver panicked: this is a bug; the state folder is as the last commit left it"));
+async fn run(args: &SidecarArgs) -> Result<()> {
+    // First of all: what follows may wait for a disk.
+    let mut signals = Signals::install()?;
+    let config = load_config(&args.config, &args.given.overrides())?;
+    logging::start(&config.log);
+    let mut engine = tokio::select! {
+        biased;
+        name = signals.next() => {
+            // Nothing was accepted, and the log is left as a crash would leave it.
+            tracing::info!("{name}: ended before the engine was ready");
+            return Ok(());
         }
-    }
-    if ended == Ended::Driver {
+        engine = Engine::start(Arc::new(config)) => engine?,
+    };
+    let by_itself = tokio::select! {
+        name = signals.next() => { tracing::info!("{name}: stopping"); false }
+        _ = &mut engine.driver_ended => true,
+    };
+    engine.stop().await?;
+    if by_itself {
         return Err(anyhow!("the driver ended by itself: this is a bug"));
     }
     tracing::info!("engine stopped");
     Ok(())
 }
 
+/// A running engine.
+struct Engine {
+    health: Arc<admin::Health>,
+    stop: CancellationToken,
+    events: Sender<Event>,
+    inbox_commands: Sender<InboxCommand>,
+    driver: JoinHandle<Result<(), DriverError>>,
+    driver_ended: tokio::sync::oneshot::Receiver<()>,
+    doors: Doors,
+    admin: tokio::task::JoinHandle<()>,
+    _hint: Option<watch::Hint>,
+}
+
+impl Engine {
+    async fn start(config: Arc<Config>) -> Result<Self> {
+        let preflight = off_the_runtime({
+            let config = Arc::clone(&config);
+            move || Preflight::run(&config)
+        });
+        let preflight = Arc::new(preflight.await?);
+        let proxy = bind("listen.proxy", config.listen.proxy).await?;
+        let admin = bind("listen.admin", config.listen.admin).await?;
+        let (health, stop) = (Arc::new(admin::Health::default()), CancellationToken::new());
+        let (folder, owner) = (config.state.folder.clone(), *preflight.me.as_bytes());
+        let (log, recovered) = off_the_runtime(move || {
+            Log::open(folder.clone(), owner, LogOptions::default())
+                .with_context(|| format!("state.folder: {}", folder.display()))
+        })
+        .await?;
+        let (events, inbox_of_driver) = channel();
+        let handle = DriverHandle::new(events.clone(), log.reader());
+        // The admin port answers while the log is replayed: a long recovery is not a dead engine.
+        let before =
+            EngineStatus { started: false, ..EngineStatus::new(&preflight.facts(&config), unix_ms(), unix_ms()) };
+        let admin = tokio::spawn(admin::serve(admin, handle.clone(), Arc::clone(&health), before, stop.clone()));
+        let (egress_jobs, executions) = unbounded_channel();
+        let threads = off_the_runtime({
+            let (config, preflight) = (Arc::clone(&config), Arc::clone(&preflight));
+            let (events, handle) = (events.clone(), handle.clone());
+            move || Threads::start(&config, &preflight, log, recovered, events, inbox_of_driver, &handle, egress_jobs)
+        })
+        .await?;
+        health.set_started();
+        let doors = start_doors(&config, &preflight, proxy, &handle, executions, &stop)?;
+        tracing::info!(
+            side = %config.local.name, endpoint = %preflight.me, peer = %config.remote.name,
+            proxy = %doors.address, admin = %config.listen.admin, "engine ready"
+        );
+        health.set_ready(true);
+        let Threads { driver, driver_ended, inbox_commands, hint } = threads;
+        Ok(Self { health, stop, events, inbox_commands, driver, driver_ended, doors, admin, _hint: hint })
+    }
+
+    /// Ends it, whatever is open, within bounds.
+    async fn stop(self) -> Result<()> {
+        self.health.set_ready(false);
+        self.stop.cancel();
+        let _ = tokio::time::timeout(GRACE, self.doors.ingress).await;
+        // The driver ends before the egress: a call that is cut off here must look like one cut off by a crash, which the
+        // next start knows how to go on from, not like one that failed.
+        let _ = self.events.send(Event::Stop);
+        let _ = self.inbox_commands.send(InboxCommand::Stop);
+        let driver = self.driver;
+        let joined = tokio::task::spawn_blocking(move || driver.join());
+        let joined = tokio::time::timeout(DRIVER_GRACE, joined).await;
+        self.doors.egress.abort();
+        self.admin.abort();
+        match joined {
+            Ok(joined) => match joined.context("the driver's thread")? {
+                Ok(result) => result.map_err(anyhow::Error::from),
+                Err(_) => {
+                    Err(anyhow!("the driver panicked: this is a bug; the state folder is as the last commit left it"))
+                }
+            },
+            Err(_) => {
+                tracing::warn!(
+                    "the log did not answer in time: the engine ends without waiting for it; nothing that was promised is lost"
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Does what may wait for a disk, so that signals and probes are not kept waiting.
+async fn off_the_runtime<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.context("the start was cut off: this is a bug")?
+}
+
 async fn bind(field: &str, address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| {
         format!("{field}: {address} cannot be opened; stop what uses it, or choose another port in the configuration")
     })
-}
-
-#[derive(PartialEq, Eq)]
-enum Ended {
-    Signal,
-    Driver,
-}
-
-async fn wait_for_end(driver_ended: tokio::sync::oneshot::Receiver<()>) -> Ended {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "SIGTERM cannot be handled");
-            return Ended::Signal;
-        }
-    };
-    tokio::select! {
-        _ = terminate.recv() => { tracing::info!("SIGTERM: stopping"); Ended::Signal }
-        _ = tokio::signal::ctrl_c() => { tracing::info!("interrupted: stopping"); Ended::Signal }
-        _ = driver_ended => Ended::Driver,
-    }
 }
 
 struct Doors {
@@ -162,10 +222,10 @@ fn pseudonym(config: &Config) -> String {
 }
 
 struct Threads {
-    driver: JoinHandle<Result<(), crate::driver::DriverError>>,
+    driver: JoinHandle<Result<(), DriverError>>,
     driver_ended: tokio::sync::oneshot::Receiver<()>,
     inbox_commands: Sender<InboxCommand>,
-    _hint: Option<watch::Hint>,
+    hint: Option<watch::Hint>,
 }
 
 impl Threads {
@@ -199,7 +259,7 @@ impl Threads {
         })?;
         let local = !preflight.inbox.is_network();
         let hint = if local { watch::start(preflight.inbox.root(), inbox_commands.clone()) } else { None };
-        Ok(Self { driver, driver_ended, inbox_commands, _hint: hint })
+        Ok(Self { driver, driver_ended, inbox_commands, hint })
     }
 }
 
@@ -210,7 +270,7 @@ fn spawn<T: Send + 'static>(name: &str, body: impl FnOnce() -> T + Send + 'stati
 fn settings(config: &Config, preflight: &Preflight) -> Result<Settings> {
     Ok(Settings {
         me: preflight.me,
-        side: config.local.name.to_string(),
+        facts: preflight.facts(config),
         my_name: EndpointName { kind: config.local.kind.as_str().to_owned(), name: config.local.endpoint.clone() },
         default_peer: preflight.peer,
         peer_name: config.remote.name.to_string(),

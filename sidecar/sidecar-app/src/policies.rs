@@ -12,7 +12,11 @@ pub fn outbound(config: &Config) -> Result<Policy> {
     let mut rules = Vec::new();
     for allow in &config.outbound.allow {
         for destination in &allow.destinations {
-            rules.push(Rule { timeout: allow.timeout, ..rule(allow.name.as_str(), destination) });
+            rules.push(Rule {
+                callers: allow.callers.clone(),
+                timeout: allow.timeout,
+                ..rule(allow.name.as_str(), destination)
+            });
         }
     }
     Policy::new(rules).context("outbound.allow")
@@ -27,6 +31,7 @@ pub fn inbound(config: &Config) -> Result<Policy> {
     for allow in &config.inbound.allow {
         for destination in &allow.destinations {
             rules.push(Rule {
+                callers: allow.callers.clone(),
                 max_body: Some(allow.max_body.as_u64()),
                 addresses: allow.addresses.clone(),
                 timeout: allow.timeout,
@@ -54,6 +59,7 @@ fn rule(name: &str, destination: &Destination) -> Rule {
         ports: vec![destination.port],
         path_prefixes: destination.paths.clone(),
         methods: destination.methods.clone(),
+        callers: Vec::new(),
         max_body: None,
         addresses: Vec::new(),
         timeout: std::time::Duration::from_secs(60),

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use disk::dir::StdDir;
 use identity::{Identity, PeerKeys};
-use sidecar_config::{Config, Mode};
+use sidecar_config::{Config, Mode, Overrides};
 use wire::{EndpointId, SideId, Suite, endpoint_id, side_id};
 
 use crate::driver::chain;
+use crate::status::EngineFacts;
 
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file, with what the start says in its place.
 ///
 /// # Errors
 /// With everything that is wrong with it.
-pub fn load_config(path: &Path) -> Result<Config> {
-    sidecar_config::load(path).map_err(|errors| anyhow!("{errors}"))
+pub fn load_config(path: &Path, overrides: &Overrides) -> Result<Config> {
+    sidecar_config::load_with(path, overrides).map_err(|errors| anyhow!("{errors}"))
 }
 
 /// What an engine needs from outside its configuration.
@@ -86,6 +87,13 @@ impl Preflight {
         let count = problems.len();
         let list: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
         Err(anyhow!("{count} {} before the engine can start:{list}", if count == 1 { "problem" } else { "problems" }))
+    }
+}
+
+impl Preflight {
+    /// Who the engine is.
+    pub fn facts(&self, config: &Config) -> EngineFacts {
+        EngineFacts::new(config, self.me, self.identity.as_deref())
     }
 }
 

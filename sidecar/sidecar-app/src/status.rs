@@ -1,23 +1,26 @@
 //! A snapshot of the whole engine for people, probes and metrics: what `/statusz` shows and `/metrics` counts.
 //!
-//! Invariants: nothing is decided here, and nothing secret is in it (no keys, bodies, headers or targets). Field names are an
+//! Invariants: nothing is decided here, and nothing secret is in it: no secret keys, bodies, headers, URLs or queries; of an
+//! operation its id, state, route and age. Field names are an
 //! interface: they are added, never renamed; units come last (`_ms`, `_bytes`); times are Unix milliseconds unless they
 //! end in `_ms_ago`. It does no I/O and reads no clock. Files: `peer.rs` one peer, `diagnosis.rs` what is probably
-//! wrong, `backlog_age.rs` how long records wait. Test to read first: `json_is_the_documented_one`.
+//! wrong, `backlog_age.rs` how long records wait, `facts.rs` who the engine is. Test to read first: `json_is_the_documented_one`.
 
 mod backlog_age;
 mod diagnosis;
+mod facts;
 mod peer;
 
 use std::collections::BTreeMap;
 
 use layer0_pipe::Counters;
-use layer2_http::State;
+use layer2_http::{OperationView, State};
 use serde::Serialize;
-use wire::{EndpointId, Reject};
+use wire::Reject;
 
 pub use self::backlog_age::BacklogAges;
 pub use self::diagnosis::Diagnosis;
+pub use self::facts::EngineFacts;
 pub use self::peer::{AlarmView, Credit, Liveness, PeerView};
 
 use self::diagnosis::Surroundings;
@@ -33,12 +36,26 @@ pub struct EngineStatus {
     pub endpoint: String,
     /// Name of this side.
     pub side: Option<String>,
+    /// What the endpoint is named by: `gateway` or `pod`.
+    pub kind: &'static str,
+    /// Name of the endpoint: its ordinal or its pod's UID.
+    pub endpoint_name: String,
+    /// The public key token of this side, as the far side pins it.
+    pub public_key: Option<String>,
+    /// What people compare of the token.
+    pub fingerprint: Option<String>,
+    /// The log is recovered and the driver runs. Until then everything below is empty.
+    pub started: bool,
     /// When this engine started.
     pub started_ms: u64,
     /// When this snapshot was taken.
     pub now_ms: u64,
     /// The log on disk.
     pub log_bytes: u64,
+    /// Why the last checkpoint could not be written; tried again. A failure of anything else in the log ends the engine.
+    pub log_failure: Option<String>,
+    /// Calls are refused for want of room: the send log towards some peer has none for a record of full size.
+    pub log_full: bool,
     /// Stored results of operations.
     pub results_bytes: u64,
     /// A packet is being built or written.
@@ -51,6 +68,10 @@ pub struct EngineStatus {
     pub inbox: InboxView,
     /// Operations begun here, by state: their number right now, ended ones included while they are remembered.
     pub operations: BTreeMap<&'static str, u64>,
+    /// The oldest of the operations begun here that have not ended; at most [`OPEN_OPERATIONS_MAX`].
+    pub open_operations: Vec<OpenOperation>,
+    /// How many there are in all.
+    pub open_operations_total: u64,
     /// Calls of the far side that are open here.
     pub executions: u64,
     /// One per endpoint of the far side.
@@ -58,13 +79,19 @@ pub struct EngineStatus {
 }
 
 impl EngineStatus {
-    /// A snapshot with names and times filled in, and everything else empty.
+    /// A snapshot of a started engine with names and times filled in, and everything else empty.
     #[must_use]
-    pub fn new(endpoint: EndpointId, started_ms: u64, now_ms: u64) -> Self {
+    pub fn new(facts: &EngineFacts, started_ms: u64, now_ms: u64) -> Self {
         Self {
             software: "hoft".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            endpoint: endpoint.to_string(),
+            endpoint: facts.endpoint.to_string(),
+            side: Some(facts.side.clone()),
+            kind: facts.kind,
+            endpoint_name: facts.endpoint_name.clone(),
+            public_key: facts.public_key.clone(),
+            fingerprint: facts.fingerprint.clone(),
+            started: true,
             started_ms,
             now_ms,
             ..Self::default()
@@ -82,6 +109,35 @@ impl EngineStatus {
         };
         for peer in &mut self.peers {
             peer.diagnose(&surroundings);
+        }
+    }
+}
+
+/// Open operations that one snapshot shows.
+pub const OPEN_OPERATIONS_MAX: usize = 32;
+
+/// An operation begun here that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OpenOperation {
+    /// Its id.
+    pub id: String,
+    /// How far it has come.
+    pub state: &'static str,
+    /// The route it was called by; `None` for a call through the forward proxy.
+    pub route: Option<String>,
+    /// How long ago it began.
+    pub age_ms: u64,
+}
+
+impl OpenOperation {
+    /// What may be told of an operation at `now_ms`: not its target.
+    #[must_use]
+    pub fn new(view: OperationView, now_ms: i64) -> Self {
+        Self {
+            id: view.id.to_string(),
+            state: view.state.name(),
+            route: view.route,
+            age_ms: u64::try_from(now_ms.saturating_sub(view.begun_ms)).unwrap_or(0),
         }
     }
 }

@@ -57,6 +57,10 @@ pub struct Local {
     pub endpoint: String,
     /// What the endpoint is named by.
     pub kind: EndpointKind,
+    /// Kubernetes namespace of the programs that call here.
+    pub namespace: Option<String>,
+    /// Service account of the programs that call here.
+    pub service_account: Option<String>,
 }
 
 /// The far side.

@@ -74,7 +74,7 @@ impl ConfigFile {
     pub fn new(local: &str, remote: &str, folders: Folders, state_folder: PathBuf) -> Self {
         Self {
             version: VERSION,
-            local: Local { name: local.to_owned(), endpoint: Local::first_endpoint(), kind: EndpointKind::default() },
+            local: Local::new(local),
             remote: Remote { name: remote.to_owned(), keys: Vec::new(), key_files: Vec::new() },
             realm: String::new(),
             identity: Identity::default(),
@@ -120,9 +120,27 @@ pub struct Local {
     /// What the endpoint is named by. Default: `gateway`.
     #[serde(default)]
     pub kind: EndpointKind,
+    /// Kubernetes namespace of the programs that call here, told to the far side. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Service account of the programs that call here: what rules with `callers` ask for. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
 }
 
 impl Local {
+    /// The side's first stand-alone engine, with no caller named.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            endpoint: Self::first_endpoint(),
+            kind: EndpointKind::default(),
+            namespace: None,
+            service_account: None,
+        }
+    }
+
     fn first_endpoint() -> String {
         "0".to_owned()
     }
@@ -201,12 +219,31 @@ pub struct OutboundRule {
     /// What may be called. No default.
     #[serde(default)]
     pub destinations: Vec<Destination>,
+    /// Who may use the rule: only an engine whose service account is listed has it. Default: every caller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<Caller>,
     /// Where the route `/to/NAME/` leads; without it there is no route. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// How long a caller is held before it is told to come back for the answer. Default: 60s.
     #[serde(with = "quantity::duration", default = "default_timeout")]
     pub timeout: Duration,
+}
+
+impl OutboundRule {
+    /// A rule for every caller, without a route.
+    #[must_use]
+    pub fn new(name: &str, destinations: Vec<Destination>) -> Self {
+        Self { name: name.to_owned(), destinations, callers: Vec::new(), target: None, timeout: default_timeout() }
+    }
+}
+
+/// A local caller, as written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Caller {
+    /// Its Kubernetes service account. No default.
+    pub service_account: String,
 }
 
 /// What the far side may call here, as written.
@@ -226,6 +263,12 @@ pub struct InboundRule {
     /// What may be called. No default.
     #[serde(default)]
     pub destinations: Vec<Destination>,
+    /// Service accounts of the far side that may use the rule, as the far side states them. Default: every caller.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<String>,
+    /// The server that calls are made to, whatever host they name: `http(s)://host[:port]`. Default: the named host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// Networks that may be connected to although they are loopback, private or otherwise special. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
@@ -241,6 +284,24 @@ pub struct InboundRule {
     /// How the called server proves who it is.
     #[serde(default, skip_serializing_if = "Tls::is_default")]
     pub tls: Tls,
+}
+
+impl InboundRule {
+    /// A rule for every caller, with everything else at its default.
+    #[must_use]
+    pub fn new(name: &str, destinations: Vec<Destination>) -> Self {
+        Self {
+            name: name.to_owned(),
+            destinations,
+            callers: Vec::new(),
+            target: None,
+            addresses: Vec::new(),
+            timeout: default_timeout(),
+            retry: Retry::default(),
+            max_body: None,
+            tls: Tls::default(),
+        }
+    }
 }
 
 /// How a called server proves who it is.

@@ -12,6 +12,7 @@ mod config;
 mod explain;
 pub mod file;
 mod name;
+mod overrides;
 mod places;
 mod problem;
 mod quantity;
@@ -27,9 +28,10 @@ pub use url::Url;
 pub use config::{Config, Inbound, Listen, Local, Mode, Modes, Outbound, Remote};
 pub use file::ConfigFile;
 pub use name::{NAME_CHARS_MAX, Name};
+pub use overrides::Overrides;
 pub use problem::{ConfigErrors, Place, Problem, Refusal};
 pub use quantity::{format_duration, format_size, parse_duration, parse_size};
-pub use read::{FILE_BYTES_MAX, load, parse};
+pub use read::{FILE_BYTES_MAX, load, load_with, parse, parse_with};
 pub use rule::{Destination, HostPattern, InboundRule, OutboundRule, Retry, Scheme};
 pub use section::{
     EndpointKind, Folders, Heartbeat, Identity, Layout, Limits, Log, LogFormat, LogLevel, Mirror, Profile, PublishSync,

@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     explain::explain,
     file::{ConfigFile, VERSION},
+    overrides::Overrides,
     places::Places,
     problem::{ConfigErrors, Problem},
 };
@@ -33,8 +34,16 @@ const DEPTH_MAX: usize = 16;
 /// # Errors
 /// One problem with line and column if the text is not a configuration file at all; else every contradiction in it.
 pub fn parse(text: &str, origin: &str, base_dir: &Path) -> Result<Config, ConfigErrors> {
+    parse_with(text, origin, base_dir, &Overrides::default())
+}
+
+/// As [`parse`], with values that replace the file's.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(text: &str, origin: &str, base_dir: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> {
     let file = read(text).map_err(|problem| ConfigErrors::new(origin, vec![problem]))?;
-    check(file, base_dir).map_err(|problems| placed(problems, origin, text))
+    check(file, overrides, base_dir).map_err(|problems| placed(problems, origin, text))
 }
 
 /// Problems with their places in the text.
@@ -51,6 +60,14 @@ fn placed(mut problems: Vec<Problem>, origin: &str, text: &str) -> ConfigErrors 
 /// # Errors
 /// As [`parse`]; also if the file cannot be read, and if folders that look different are one through links.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    load_with(path, &Overrides::default())
+}
+
+/// As [`load`], with values that replace the file's.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(path: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> {
     let origin = path.display().to_string();
     let refuse = |message: String, remedy: &str| {
         let problem = Problem { path: String::new(), place: None, message, remedy: remedy.to_owned() };
@@ -63,7 +80,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     }
     let whole = std::path::absolute(path).map_err(|error| refuse(format!("has no folder: {error}"), "name a file"))?;
     let base_dir = whole.parent().unwrap_or(Path::new("/"));
-    let config = parse(&text, &origin, base_dir)?;
+    let config = parse_with(&text, &origin, base_dir, overrides)?;
     let problems = linked(&config);
     if problems.is_empty() { Ok(config) } else { Err(placed(problems, &origin, &text)) }
 }

@@ -20,6 +20,8 @@ pub struct OutboundRule {
     pub name: Name,
     /// What may be called; at least one.
     pub destinations: Vec<Destination>,
+    /// Service accounts of the local callers that have the rule; every caller when empty.
+    pub callers: Vec<String>,
     /// Where the route `/to/NAME/` leads: http or https, without user, query or fragment; its path ends in `/`.
     pub target: Option<Url>,
     /// How long a caller is held before it is told to come back for the answer.
@@ -33,6 +35,10 @@ pub struct InboundRule {
     pub name: Name,
     /// What may be called; at least one.
     pub destinations: Vec<Destination>,
+    /// Service accounts that the far side must state; any caller, and none, when empty.
+    pub callers: Vec<String>,
+    /// The server that calls are made to whatever host they name: http or https, with host and port and nothing else.
+    pub target: Option<Url>,
     /// Networks that may be connected to although they are loopback, private or otherwise special.
     pub addresses: Vec<IpNet>,
     /// How long the called server may take to begin its response.

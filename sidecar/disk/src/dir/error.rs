@@ -23,7 +23,7 @@ pub enum DirError {
     },
     /// It cannot be listed.
     #[error(
-        "folder {path} cannot be read: {source}; give the user of this process read and execute permission (on Kubernetes: fsGroup)", path = .path.display())]
+        "folder {path} cannot be read: {source}{who}", path = .path.display(), who = crate::who::refused(.source, "read and execute"))]
     Unreadable {
         /// The folder.
         path: PathBuf,
@@ -32,7 +32,7 @@ pub enum DirError {
     },
     /// A file cannot be written, read back and removed.
     #[error(
-        "folder {path} cannot be written: {source}; give the user of this process write permission, or free space on the volume", path = .path.display())]
+        "folder {path} cannot be written: {source}; {remedy}", path = .path.display(), remedy = write_remedy(.path, .source))]
     NotWritable {
         /// The folder.
         path: PathBuf,
@@ -47,6 +47,16 @@ pub enum DirError {
         /// The temporary folder.
         temp: PathBuf,
     },
+}
+
+/// What would let a folder be written.
+fn write_remedy(path: &Path, refusal: &io::Error) -> String {
+    match refusal.kind() {
+        io::ErrorKind::PermissionDenied => crate::who::write_remedy(path),
+        io::ErrorKind::ReadOnlyFilesystem => "it is mounted read-only: mount its volume for writing".to_owned(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space on its volume".to_owned(),
+        _ => "look after its volume".to_owned(),
+    }
 }
 
 impl DirError {

@@ -69,6 +69,25 @@ fn step(folder: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
     }
 }
 
+/// Lets the group of a new folder write in it if that of its parent may: a mirror of another user, or another engine, could
+/// not take files out of it otherwise, as the umask of most processes forbids it. Where it cannot be had, who may is left
+/// to the umask.
+fn share_like(parent: BorrowedFd<'_>, made: BorrowedFd<'_>) {
+    let shared =
+        |folder| rustix::fs::fstat(folder).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::WGRP));
+    if !shared(parent) || shared(made) {
+        return;
+    }
+    // A descriptor of a path alone changes nothing, so the folder is opened for reading; by itself, so that no link is followed.
+    let changed = rustix::fs::openat(made, ".", LISTING, Mode::empty()).and_then(|folder| {
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
+        rustix::fs::fchmod(&folder, mode | Mode::RWXG)
+    });
+    if let Err(error) = changed {
+        tracing::debug!(%error, "a new folder is not writable for its group, though its parent is");
+    }
+}
+
 impl StdDir {
     /// Opens an existing folder that can be listed; whether it can be written is
     /// [`StdDir::check_writable`]'s question.
@@ -212,7 +231,12 @@ impl Dir for StdDir {
         let mut folder = self.folders.walk(&[])?;
         for part in parts {
             match rustix::fs::mkdirat(&folder, part, FOLDER_MODE) {
-                Ok(()) | Err(Errno::EXIST) => folder = step(folder.as_fd(), part)?,
+                Ok(()) => {
+                    let made = step(folder.as_fd(), part)?;
+                    share_like(folder.as_fd(), made.as_fd());
+                    folder = made;
+                }
+                Err(Errno::EXIST) => folder = step(folder.as_fd(), part)?,
                 Err(error) => return Err(error.into()),
             }
         }

@@ -311,3 +311,18 @@ fn mem_dir_plays_the_neighbour() {
     assert_eq!(dir.files(), ["a/b"]);
     assert_eq!(dir.contents("a"), None);
 }
+
+#[test]
+fn a_new_folder_lets_the_group_write_if_its_parent_does() {
+    let place = tempfile::tempdir().unwrap();
+    let mode = |path: &str| std::fs::metadata(place.path().join(path)).unwrap().permissions().mode() & 0o7777;
+    for (name, parent, group_writes) in [("shared", 0o2770, true), ("open", 0o777, true), ("own", 0o755, false)] {
+        std::fs::create_dir(place.path().join(name)).unwrap();
+        std::fs::set_permissions(place.path().join(name), std::fs::Permissions::from_mode(parent)).unwrap();
+        open(&place.path().join(name)).create_dirs("a/b").unwrap();
+        for path in ["a", "a/b"].map(|path| format!("{name}/{path}")) {
+            assert_eq!(mode(&path) & 0o020 != 0, group_writes, "{path}: {:o}", mode(&path));
+            assert_eq!(mode(&path) & 0o2000, parent & 0o2000, "{path}: {:o}", mode(&path));
+        }
+    }
+}

@@ -99,7 +99,7 @@ pub enum LogError {
     #[error("the log stopped after an earlier error; restart the engine")]
     Poisoned,
     /// The file system refused.
-    #[error("{file}: cannot {action}: {source}")]
+    #[error("{file}: cannot {action}: {source}{who}", who = crate::who::refused(.source, "read and write"))]
     Io {
         /// The file or folder.
         file: String,

@@ -120,14 +120,14 @@ impl Peer {
 
     /// The round trip, before the packet it is taken from is closed.
     fn read_echo(&mut self, packets: &PacketReport, newest: bool) -> bool {
-        let mut news = self.pair.packets.heard_of(packets.largest);
+        let mut news = self.pair.packets.heard_of(self.now, packets.largest);
         if newest && packets.echo_pn > 0 {
             let hold = Duration::from_micros(packets.hold_us);
             if let Some(rtt) = self.pair.packets.round_trip(self.now, packets.echo_pn, hold) {
                 self.rtt.sample(rtt);
                 news = true;
             }
-            news |= self.pair.packets.heard_of(packets.echo_pn);
+            news |= self.pair.packets.heard_of(self.now, packets.echo_pn);
         }
         news
     }

@@ -25,7 +25,7 @@ impl Peer {
         }
         let judgement = self.association.judge(self.now, header, control);
         if judgement != Judgement::Nothing {
-            self.counts.last_heard = Some(self.now);
+            self.heard();
             self.read_reset(header, control);
         }
         let verdict = self.act_on(judgement, header, control);

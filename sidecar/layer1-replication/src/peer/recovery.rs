@@ -84,8 +84,27 @@ impl Peer {
 
     pub(super) fn start_heartbeat(&mut self) {
         if self.is_open() {
-            let interval = self.config.heartbeat.unwrap_or_else(|| self.rtt.heartbeat());
+            let mut interval = self.config.heartbeat.unwrap_or_else(|| self.rtt.heartbeat());
+            if self.counts.quiet {
+                interval = interval.max(limits::HEARTBEAT_QUIET);
+            }
             self.timers.set(Timer::Heartbeat, self.now.after(interval));
+        }
+    }
+
+    /// The driver sees others through the same folders and this peer not at all: it is probably gone for good, and gets few
+    /// heartbeats. Whatever is heard of it ends that. Of a peer that is merely behind an outage this must not be said: its
+    /// side would see the wrong direction as the silent one.
+    pub fn expect_nothing(&mut self, now: Timestamp) {
+        self.tick(now);
+        self.counts.quiet = true;
+    }
+
+    /// The peer lives.
+    pub(super) fn heard(&mut self) {
+        self.counts.last_heard = Some(self.now);
+        if core::mem::take(&mut self.counts.quiet) {
+            self.start_heartbeat();
         }
     }
 

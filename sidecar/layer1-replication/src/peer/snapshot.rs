@@ -25,6 +25,8 @@ impl Peer {
             peer_next: Seq::new(pair.heard.next),
             in_flight_packets: open.in_flight,
             in_flight_bytes: open.bytes,
+            send_log_room: self.log_room(),
+            unreported_us: pair.packets.unreported_since().map(|since| micros(now.since(since))),
             backlog_records: pair.log.len() as u64,
             backlog_bytes: pair.log.bytes(),
             blocked_records: pair.scheduler.waiting_for_credit() as u64,

@@ -120,6 +120,8 @@ pub(super) struct Counts {
     pub(super) unassociated: u64,
     pub(super) hello_tries: u32,
     pub(super) publish_blocked: bool,
+    /// The peer is probably gone for good.
+    pub(super) quiet: bool,
     pub(super) last_heard: Option<Timestamp>,
     pub(super) floor: u64,
     pub(super) peer_software: String,

@@ -112,7 +112,7 @@ impl Peer {
         own.max(self.pair.credit.given.max_stream_bytes)
     }
 
-    fn log_room(&self) -> u64 {
+    pub(super) fn log_room(&self) -> u64 {
         self.config.send_log_bytes_max.saturating_sub(self.pair.log.bytes().saturating_add(RECORD_OVERHEAD))
     }
 

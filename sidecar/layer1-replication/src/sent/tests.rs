@@ -31,7 +31,7 @@ fn sent(all: &[(u64, &[u64])]) -> SentPackets {
 fn an_overtaken_packet_is_lost_by_its_own_age() {
     let mut packets = sent(&[(1, &[1]), (2, &[2]), (3, &[]), (4, &[3])]);
     assert_eq!(packets.next_overdue(5 * SEC), None, "nothing overtook them");
-    assert!(packets.heard_of(4));
+    assert!(packets.heard_of(at(4), 4));
     assert_eq!(packets.next_overdue(5 * SEC), Some(at(6)));
     assert_eq!(packets.overdue(at(6), 5 * SEC), vec![1]);
     assert_eq!(
@@ -63,7 +63,7 @@ fn a_file_goes_when_its_records_are_passed_or_it_was_closed_and_the_floor_waits_
     assert_eq!(packets.retire(at(5), 0, MPL), Vec::<u64>::new());
     assert_eq!(packets.floor(0, 5), 1);
     assert_eq!(packets.retire(at(5), 1, MPL), vec![1]);
-    packets.heard_of(4);
+    packets.heard_of(at(4), 4);
     assert_eq!(packets.newly_closed(&RangeSet::from_iter([2, 4])), vec![2, 4]);
     packets.closed(2);
     assert_eq!(packets.newly_closed(&RangeSet::from_iter([2, 4])), vec![4]);
@@ -83,4 +83,26 @@ fn age_ends_everything() {
     assert_eq!(packets.len(), 0);
     let mut controls = sent(&[(1, &[]), (2, &[]), (3, &[])]);
     assert_eq!(controls.retire_superseded(at(62), 1, 60 * SEC), vec![2, 1]);
+}
+
+#[test]
+fn silence_about_packets_counts_from_the_last_news_of_any() {
+    let mut packets = SentPackets::default();
+    packets.begin_listening(at(1));
+    assert_eq!(packets.unreported_since(), None, "nothing is out");
+    for pn in 2..=4 {
+        packets.insert(pn, packet(at(pn), &[]));
+    }
+    packets.published(at(2), 2);
+    packets.published(at(3), 3);
+    assert_eq!(packets.unreported_since(), Some(at(2)));
+    assert!(packets.heard_of(at(5), 2));
+    assert_eq!(packets.unreported_since(), Some(at(5)), "3 is out");
+    assert!(!packets.heard_of(at(6), 2), "an old report is no news");
+    assert_eq!(packets.unreported_since(), Some(at(5)));
+    assert!(packets.heard_of(at(7), 3));
+    assert_eq!(packets.unreported_since(), None);
+    packets.published(at(8), 4);
+    packets.begin_listening(at(9));
+    assert_eq!(packets.unreported_since(), Some(at(9)));
 }

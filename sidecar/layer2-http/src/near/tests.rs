@@ -262,3 +262,16 @@ proptest! {
         prop_assert_eq!(&replayed.by_stream, &operations.by_stream);
     }
 }
+
+#[test]
+fn the_oldest_open_operations_are_found_by_when_they_began() {
+    let mut operations = Operations::new();
+    // Callers choose ids, so their order says nothing.
+    for (n, begun_ms) in [(1, 50), (2, 10), (3, 40), (4, 20)] {
+        operations.begin(Begun { begun_ms, ..begun(n) }).unwrap();
+    }
+    operations.on_state(id(2), State::Cancelled, 60).unwrap();
+    let (oldest, total) = operations.oldest_open(2);
+    assert_eq!(oldest.iter().map(|view| view.begun_ms).collect::<Vec<_>>(), [20, 40]);
+    assert_eq!(total, 3);
+}

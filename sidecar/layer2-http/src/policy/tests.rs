@@ -12,6 +12,7 @@ fn rule() -> Rule {
         ports: vec![443, 8443],
         path_prefixes: list(&["/v1/", "/health"]),
         methods: list(&["GET", "POST"]),
+        callers: vec![],
         max_body: Some(1024),
         addresses: vec![],
         timeout: Duration::from_secs(60),
@@ -48,6 +49,27 @@ fn each_part_of_a_rule_can_refuse() {
         assert_eq!(denied.rule.as_deref(), Some("erp"));
         assert!(denied.message.contains(remedy), "{}", denied.message);
     }
+}
+
+#[test]
+fn a_rule_with_callers_is_theirs_alone() {
+    let target = parse_absolute("https://erp.south.svc/v1/x").unwrap();
+    let own = policy([Rule { callers: vec!["billing".into(), "orders".into()], ..rule() }]);
+    let call = target.call("GET");
+    assert_eq!(own.decide(&call.by(Some("orders"))).unwrap().name, "erp");
+    assert_eq!(own.decide_route("erp", &call.by(Some("billing"))).unwrap().name, "erp");
+    for (caller, words) in [(Some("stock"), "list the service account stock"), (None, "states no service account")] {
+        let denied = own.decide(&call.by(caller)).unwrap_err();
+        assert_eq!((denied.reason, denied.rule.as_deref()), (DenyReason::Caller, Some("erp")));
+        assert!(denied.message.contains(words), "{}", denied.message);
+        assert!(!denied.message.contains("billing") && !denied.message.contains("orders"), "{}", denied.message);
+        assert_eq!(own.decide_route("erp", &call.by(caller)).unwrap_err().reason, DenyReason::Caller);
+    }
+    // Another rule may be everybody's.
+    let both = policy([Rule { callers: vec!["billing".into()], ..rule() }, Rule { name: "open".into(), ..rule() }]);
+    assert_eq!(both.decide(&call.by(Some("stock"))).unwrap().name, "open");
+    assert_eq!(both.decide(&call.by(Some("billing"))).unwrap().name, "erp");
+    assert_eq!(policy([rule()]).decide(&call.by(Some("stock"))).unwrap().name, "erp");
 }
 
 #[test]
@@ -116,7 +138,8 @@ fn any_method_is_every_method_but_connect() {
     for method in ["GET", "DELETE", "PURGE"] {
         assert!(decide(&any, method, "https://erp.south.svc/v1/").is_ok());
     }
-    let connect = CallTarget { scheme: "", host: "erp.south.svc", port: 443, path: "", method: "CONNECT" };
+    let connect =
+        CallTarget { scheme: "", host: "erp.south.svc", port: 443, path: "", method: "CONNECT", caller: None };
     assert_eq!(any.decide(&connect).unwrap_err().reason, DenyReason::Method);
     let stream = policy([Rule { methods: vec!["CONNECT".into()], ..rule() }]);
     assert!(stream.decide(&connect).is_ok());

@@ -10,6 +10,7 @@ use http_body_util::Full;
 
 use super::guard::{self, Refused};
 use super::{Admin, NoStatus};
+use crate::driver::unix_ms;
 use crate::metrics;
 use crate::status::EngineStatus;
 
@@ -65,6 +66,10 @@ impl Admin {
                 Err(NoStatus::Starting) => Ok("alive, and starting: the log is being read"),
                 Err(error @ (NoStatus::Late(_) | NoStatus::Ended)) => Err(error.to_string()),
             }),
+            // Who waits for the public key need not wait for the log.
+            Page::Statusz if !self.health.started() => {
+                statusz(&EngineStatus { now_ms: unix_ms(), ..self.before.clone() })
+            }
             Page::Statusz => self.with_snapshot(statusz).await,
             Page::Metrics => {
                 self.with_snapshot(|status| body(StatusCode::OK, metrics::CONTENT_TYPE, metrics::render(status))).await

@@ -13,13 +13,13 @@ use wire::EndpointId;
 use super::*;
 use crate::command::Command;
 use crate::driver::Event;
-use crate::status::PeerView;
+use crate::status::{EngineFacts, PeerView};
 
 /// Answers status commands as a driver with one peer would.
 fn play_driver(events: &Receiver<Event>) {
     for event in events {
         if let Event::Command(Command::Status { reply }) = event {
-            let mut status = EngineStatus::new(EndpointId::from_bytes([1; 16]), 1_000, 61_000);
+            let mut status = EngineStatus::new(&EngineFacts::of_test(), 1_000, 61_000);
             let peer = PeerStatus { backlog_records: 2, next: wire::Seq::new(3), ..PeerStatus::default() };
             status.peers.push(PeerView::new(
                 EndpointId::from_bytes([2; 16]),
@@ -51,8 +51,9 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (health, stop) = (Arc::new(Health::default()), CancellationToken::new());
-        let admin =
-            Admin::new(DriverHandle::new(events, log.reader()), Arc::clone(&health), Duration::from_millis(200));
+        let driver = DriverHandle::new(events, log.reader());
+        let before = EngineStatus { started: false, ..EngineStatus::new(&EngineFacts::of_test(), 1_000, 1_000) };
+        let admin = Admin::new(driver, Arc::clone(&health), before, Duration::from_millis(200));
         let task = tokio::spawn(admin.run(listener, stop.clone()));
         Self { address, health, stop, task, _folder: folder, _log: log }
     }
@@ -105,12 +106,17 @@ async fn every_listed_path_answers() {
 async fn an_engine_that_starts_is_alive_but_neither_started_nor_ready() {
     let port = Port::open(|queue| play_driver(&queue)).await;
     assert_eq!(port.get("/livez").await.0, 200);
-    for path in ["/startedz", "/readyz", "/statusz", "/metrics"] {
+    for path in ["/startedz", "/readyz", "/metrics"] {
         let (status, answer) = port.get(path).await;
         assert_eq!(status, 503, "{path}");
         assert!(content(&answer).contains("starting"), "{answer}");
     }
+    let started = |answer: &str| serde_json::from_str::<serde_json::Value>(content(answer)).unwrap()["started"].clone();
+    let (status, answer) = port.get("/statusz").await;
+    assert_eq!((status, started(&answer)), (200, serde_json::json!(false)), "{answer}");
+    assert!(answer.contains("01010101-0101"), "who it is should be known before: {answer}");
     port.health.set_started();
+    assert_eq!(started(&port.get("/statusz").await.1), true);
     assert_eq!(port.get("/startedz").await.0, 200);
     assert_eq!(port.get("/readyz").await.0, 503);
     port.health.set_ready(true);

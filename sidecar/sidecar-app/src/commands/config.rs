@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use super::given::GivenArgs;
 use super::keygen;
 use crate::preflight::{Preflight, load_config};
 
@@ -35,6 +36,8 @@ pub struct InitArgs {
 pub struct CheckArgs {
     /// The configuration.
     file: PathBuf,
+    #[command(flatten)]
+    given: GivenArgs,
 }
 
 /// Runs the subcommand.
@@ -44,12 +47,12 @@ pub struct CheckArgs {
 pub fn main(command: &ConfigCommand) -> Result<()> {
     match command {
         ConfigCommand::Init(args) => init(args),
-        ConfigCommand::Check(args) => check(&args.file),
+        ConfigCommand::Check(args) => check(&args.file, &args.given),
     }
 }
 
-fn check(file: &Path) -> Result<()> {
-    let config = load_config(file)?;
+fn check(file: &Path, given: &GivenArgs) -> Result<()> {
+    let config = load_config(file, &given.overrides())?;
     let found = Preflight::run(&config)?;
     println!("{}: good", file.display());
     println!("  this side: {} ({})", config.local.name, found.me);

@@ -1,4 +1,5 @@
 //! The small subcommands: keys and configuration.
 
 pub mod config;
+pub mod given;
 pub mod keygen;

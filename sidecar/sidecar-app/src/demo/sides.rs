@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use sidecar_config::file::{Destination, InboundRule, OutboundRule, Tls};
-use sidecar_config::{ByteSize, ConfigFile, Folders, Layout, PublishSync, Retry};
+use sidecar_config::file::{Destination, InboundRule, OutboundRule};
+use sidecar_config::{ByteSize, ConfigFile, Folders, Layout, PublishSync};
 
 use super::call::ROUTE;
 use crate::commands::keygen;
@@ -116,20 +116,15 @@ fn configuration(setting: &Setting<'_>, side: &'static str, other: &str) -> Conf
     file.heartbeat.interval = Some(Duration::from_secs(2));
     if side == NEAR {
         file.outbound.allow.push(OutboundRule {
-            name: ROUTE.to_owned(),
-            destinations: vec![destination(setting.upstream, &["/open", "/guarded"])],
             target: Some(format!("http://{}/", setting.upstream)),
             timeout: Duration::from_secs(30),
+            ..OutboundRule::new(ROUTE, vec![destination(setting.upstream, &["/open", "/guarded"])])
         });
     } else {
         file.inbound.allow.push(InboundRule {
-            name: ROUTE.to_owned(),
-            destinations: vec![destination(setting.upstream, &["/open"])],
             addresses: vec!["127.0.0.1/32".to_owned()],
             timeout: Duration::from_secs(30),
-            retry: Retry::default(),
-            max_body: None,
-            tls: Tls::default(),
+            ..InboundRule::new(ROUTE, vec![destination(setting.upstream, &["/open"])])
         });
     }
     file

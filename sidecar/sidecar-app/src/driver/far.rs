@@ -110,7 +110,10 @@ impl Driver {
         let text = format!("{}://{}{}", head.scheme, head.authority, head.path);
         let retry = target::parse_absolute(&text)
             .ok()
-            .and_then(|target| self.settings.inbound.decide(&target.call(&head.method)).ok().map(|rule| rule.retry))
+            .and_then(|target| {
+                let call = target.call(&head.method).by(head.envelope.stated_caller());
+                self.settings.inbound.decide(&call).ok().map(|rule| rule.retry)
+            })
             .unwrap_or(Retry::Never);
         repeatable(&head.method, head.envelope.idempotency_key.is_some(), retry)
     }

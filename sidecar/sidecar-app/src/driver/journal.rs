@@ -1,7 +1,11 @@
 //! The log as the driver uses it: what was appended since the last commit, and who waits for it to be durable.
 //!
 //! Invariant: a reply given to [`Journal::when_durable`] is sent only after a commit that covers everything appended
-//! before it. A failure is final: it is reported by the next commit, and the log refuses every later call.
+//! before it. A failure is final: it is reported by the next commit, and the log refuses every later call. Only a checkpoint
+//! for which there is no space is put off: the log goes on without it. Test to read first:
+//! `a_checkpoint_without_space_is_told_and_tried_again`.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use disk::log::{Log, LogError, Position};
@@ -11,6 +15,9 @@ use crate::command::{BeginError, Found};
 use crate::entry::EngineEntry;
 use crate::exchange::NearExchange;
 use crate::record;
+
+/// How long after a checkpoint that found no space the next one is tried.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(10);
 
 /// The log's writer with its gathered entries.
 pub(super) struct Journal {
@@ -23,6 +30,8 @@ pub(super) struct Journal {
     /// Places that are given up once the reason for it is durable.
     unpins: Vec<Position>,
     failed: Option<LogError>,
+    /// Why the last checkpoint was not written, and when to try again.
+    put_off: Option<(String, Instant)>,
 }
 
 /// A reply that waits for durability.
@@ -43,6 +52,7 @@ impl Journal {
             behind: Vec::new(),
             unpins: Vec::new(),
             failed: None,
+            put_off: None,
         }
     }
 
@@ -137,11 +147,25 @@ impl Journal {
     }
 
     pub(super) fn needs_checkpoint(&self) -> bool {
-        self.log.needs_checkpoint()
+        self.log.needs_checkpoint() && self.put_off.as_ref().is_none_or(|(_, again)| Instant::now() >= *again)
     }
 
+    /// Writes a checkpoint, or puts it off for want of space.
     pub(super) fn roll(&mut self, entries: Vec<(u8, Vec<u8>)>) -> Result<(), LogError> {
-        self.log.roll(entries.into_iter()).map(|_| ())
+        match self.log.roll(entries.into_iter()) {
+            Ok(_) => self.put_off = None,
+            Err(error @ LogError::Full { .. }) => {
+                tracing::warn!(%error, "a checkpoint could not be written; it is tried again");
+                self.put_off = Some((error.to_string(), Instant::now() + CHECKPOINT_RETRY));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Why the last checkpoint was not written.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.put_off.as_ref().map(|(text, _)| text.as_str())
     }
 
     pub(super) fn pin(&mut self, position: Position) {
@@ -155,5 +179,38 @@ impl Journal {
 
     pub(super) fn bytes_on_disk(&self) -> u64 {
         self.log.bytes_on_disk()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! A log in memory whose disk is full for a moment.
+    use std::sync::Arc;
+
+    use disk::log::{Fault, LogOptions, MemStorage};
+
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_without_space_is_told_and_tried_again() {
+        let storage = Arc::new(MemStorage::new());
+        let options = LogOptions { segment_bytes: 4096 };
+        let (log, _) = Log::open_on(storage.clone(), [0; 16], options).unwrap();
+        let mut journal = Journal::new(log);
+        for _ in 0..20 {
+            journal.append(64, &[&[7; 1000]], true).unwrap();
+        }
+        journal.commit_if_urgent().unwrap();
+        assert!(journal.needs_checkpoint());
+        // The call after the next writes: what was left over is removed first, and the file is made.
+        storage.fail_at(storage.calls() + 2, Fault::Full);
+        journal.roll(vec![(64, vec![1])]).unwrap();
+        assert!(journal.failure().is_some_and(|text| text.contains("free space")), "{:?}", journal.failure());
+        assert!(!journal.needs_checkpoint(), "it is tried again at once");
+        // Nothing is lost, and the log goes on.
+        journal.append(64, &[b"more"], true).unwrap();
+        assert!(journal.commit_if_urgent().unwrap());
+        journal.roll(vec![(64, vec![1])]).unwrap();
+        assert_eq!(journal.failure(), None);
     }
 }

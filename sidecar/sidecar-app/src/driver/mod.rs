@@ -43,6 +43,7 @@ use self::slot::Slot;
 use crate::command::{Command, Lane};
 use crate::exchange::{DriverHandle, FarExchange};
 use crate::pipe::{InboxCommand, InboxEvent, OutboxEvent, OutboxJob};
+use crate::status::EngineFacts;
 
 /// Events that one turn takes at most before it commits.
 const TURN_EVENTS_MAX: usize = 256;
@@ -50,6 +51,8 @@ const TURN_EVENTS_MAX: usize = 256;
 const TURN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How often results and operations are looked through for what is over.
 const EXPIRY_PERIOD: Duration = Duration::from_secs(10);
+/// A peer that is silent for so many loss timeouts while others are heard is probably gone for good.
+const GONE_AFTER: u32 = 10;
 /// How often the outbox is looked through for what earlier starts left.
 const SWEEP_PERIOD: Duration = Duration::from_secs(120);
 
@@ -71,8 +74,8 @@ pub enum Event {
 pub struct Settings {
     /// My endpoint.
     pub me: EndpointId,
-    /// My side's name.
-    pub side: String,
+    /// Who I am, for people and the operator.
+    pub facts: EngineFacts,
     /// What my endpoint id is derived from.
     pub my_name: EndpointName,
     /// Whom calls are addressed to.
@@ -229,10 +232,29 @@ impl Driver {
         if Instant::now() >= self.expiry_due {
             self.expiry_due = Instant::now() + EXPIRY_PERIOD;
             self.expire();
+            self.hush();
         }
         if Instant::now() >= self.sweep_due {
             self.sweep_due = Instant::now() + SWEEP_PERIOD;
             self.sweep();
+        }
+    }
+
+    /// Expects nothing more of peers that are silent for long while others are heard through the same folders: pods that were
+    /// replaced. Each heartbeat is a file that nobody would take away.
+    fn hush(&mut self) {
+        let now = self.clock.now();
+        let silence = |slot: &Slot| slot.peer.status(now).last_heard_us_ago.map(Duration::from_micros);
+        let alive = |slot: &Slot| silence(slot).is_some_and(|silence| silence <= self.settings.loss_timeout);
+        if !self.slots.values().any(alive) {
+            return;
+        }
+        let gone_after = self.settings.loss_timeout.saturating_mul(GONE_AFTER);
+        let running = self.clock.began.elapsed();
+        for slot in self.slots.values_mut() {
+            if silence(slot).unwrap_or(running) > gone_after {
+                slot.peer.expect_nothing(now);
+            }
         }
     }
 

@@ -1,20 +1,25 @@
 //! What the driver tells of itself: the snapshot behind `/statusz` and `/metrics`.
 
 use super::{Clock, Driver};
-use crate::status::{EngineStatus, PeerView, count_states};
+use crate::record::DATA_LEN_MAX;
+use crate::status::{EngineStatus, OPEN_OPERATIONS_MAX, OpenOperation, PeerView, count_states};
 
 impl Driver {
     pub(super) fn status(&self) -> EngineStatus {
         let now = self.clock.now();
-        let mut status = EngineStatus::new(self.settings.me, self.started_ms, Clock::unix_ms());
-        status.side = Some(self.settings.side.clone());
+        let mut status = EngineStatus::new(&self.settings.facts, self.started_ms, Clock::unix_ms());
         status.log_bytes = self.journal.bytes_on_disk();
+        status.log_failure = self.journal.failure().map(str::to_owned);
         status.results_bytes = self.results_bytes;
         status.publishing = self.publishing;
         status.outbox_failure = self.outbox_failure.clone();
         status.inbox_alarm = self.inbox_alarm.clone();
         status.inbox = (&self.counters).into();
         status.operations = count_states(self.near.list(None, usize::MAX).into_iter().map(|view| view.state));
+        let (open, total) = self.near.oldest_open(OPEN_OPERATIONS_MAX);
+        let now_ms = Clock::unix_ms_signed();
+        status.open_operations = open.into_iter().map(|view| OpenOperation::new(view, now_ms)).collect();
+        status.open_operations_total = total as u64;
         status.executions = self.slots.values().map(|slot| slot.far_calls.len() as u64).sum();
         status.peers = self
             .slots
@@ -24,6 +29,7 @@ impl Driver {
                 PeerView::new(*peer, name, &slot.peer.status(now), self.settings.loss_timeout)
             })
             .collect();
+        status.log_full = status.peers.iter().any(|peer| peer.send_log_room_bytes < DATA_LEN_MAX as u64);
         status
     }
 }

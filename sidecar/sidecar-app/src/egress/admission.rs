@@ -17,6 +17,7 @@ use layer2_http::target::{self, Target};
 
 use super::Egress;
 use super::fault::{self, Site};
+use super::server::Server;
 use super::upstream::Upstream;
 
 /// A call that may be made.
@@ -60,7 +61,8 @@ pub(super) fn read_head(payload: &[u8], section: SectionLimit) -> Result<Request
 pub(super) fn admit<'a>(egress: &'a Egress, head: &RequestHead) -> Result<Call<'a>, Problem> {
     let target = target_of(head)?;
     let denied = |denied: layer2_http::policy::Denied| refuse(ProblemKind::RouteDenied, denied.message);
-    let rule = egress.policy.decide(&target.call(&head.method)).map_err(denied)?;
+    let call = target.call(&head.method).by(head.envelope.stated_caller());
+    let rule = egress.policy.decide(&call).map_err(denied)?;
     let upstream = egress
         .upstreams
         .get(&rule.name)
@@ -74,22 +76,26 @@ pub(super) fn admit<'a>(egress: &'a Egress, head: &RequestHead) -> Result<Call<'
             format!("the request body is larger than the {max} octets that inbound rule `{}` allows", rule.name);
         return Err(refuse(ProblemKind::BodyTooLarge, detail));
     }
-    if let Some(ip) = target.ip() {
-        layer2_http::addresses::address_allowed(ip, &upstream.allowed)
-            .map_err(|denied| fault::address_denied(&denied, &target.host, &rule.name))?;
-    }
-    let site = Site {
-        origin: format!("{}://{}:{}", target.scheme, target.host, target.port),
-        host: target.host.clone(),
-        rule: rule.name.clone(),
-        tls: target.scheme == "https",
+    let site = Site::new(&target, rule, upstream.server.as_ref());
+    let ip = match &upstream.server {
+        Some(server) => server.ip(),
+        None => target.ip(),
     };
+    if let Some(ip) = ip {
+        layer2_http::addresses::address_allowed(ip, &upstream.allowed)
+            .map_err(|denied| fault::address_denied(&denied, &site.host, &rule.name))?;
+    }
+    let mut fields = leaving(&head.fields, &egress.pseudonym).map_err(bad)?.to_header_map().map_err(bad)?;
+    if upstream.server.is_some() {
+        // The client would leave out the default port of the scheme that the server is called by, not of the caller's.
+        fields.insert(http::header::HOST, target.authority().parse().map_err(bad)?);
+    }
     Ok(Call {
         rule,
         upstream,
         method: Method::from_bytes(head.method.as_bytes()).map_err(bad)?,
-        uri: target.to_string().parse().map_err(bad)?,
-        fields: leaving(&head.fields, &egress.pseudonym).map_err(bad)?.to_header_map().map_err(bad)?,
+        uri: uri(&target, upstream.server.as_ref())?,
+        fields,
         content_length,
         repeatable: repeatable(&head.method, head.fields.contains("idempotency-key"), rule.retry),
         site,
@@ -105,6 +111,13 @@ fn target_of(head: &RequestHead) -> Result<Target, Problem> {
         return Err(refuse(ProblemKind::BadRequest, format!("{} {} names no resource", head.method, head.path)));
     }
     target::parse_absolute(&format!("{}://{}{}", head.scheme, head.authority, head.path)).map_err(bad)
+}
+
+/// What the client is asked for. The host is always the caller's, for Host and `:authority`; the connector goes to the rule's
+/// server, if there is one, by its scheme.
+fn uri(target: &Target, server: Option<&Server>) -> Result<Uri, Problem> {
+    let scheme = server.map_or(target.scheme.as_str(), |server| server.scheme());
+    format!("{scheme}://{}{}", target.authority(), target.path_and_query).parse().map_err(bad)
 }
 
 /// The header section as it leaves: end-to-end fields with this hop's marks. The client writes Host from the target.
@@ -128,7 +141,8 @@ fn bad(error: impl std::fmt::Display) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::tests::{egress, head};
+    use crate::egress::tests::{egress, egress_to, head};
+    use layer2_http::envelope::Caller;
 
     fn refusal(head: &RequestHead) -> (ProblemKind, Option<Executed>) {
         let problem = admit(&egress(&["203.0.113.0/24"]), head).map(|_| ()).unwrap_err();
@@ -162,6 +176,41 @@ mod tests {
         ] {
             assert_eq!(refusal(&head), (kind, Some(Executed::No)), "{head:?}");
         }
+    }
+
+    #[test]
+    fn a_rule_with_callers_asks_what_the_near_side_states() {
+        let mut egress = egress(&[]);
+        let rules = egress.policy.rules().iter().cloned();
+        let own = rules.map(|rule| Rule { callers: vec!["billing".to_owned()], ..rule }).collect();
+        egress.policy = layer2_http::policy::Policy::new(own).unwrap();
+        let mut head = head("GET", "http://erp.test/v1/orders");
+        let stated = |name: &str| Some(Caller { service_account: Some(name.to_owned()), ..Caller::default() });
+        for (caller, allowed) in [(None, false), (stated("stock"), false), (stated("billing"), true)] {
+            head.envelope.caller = caller;
+            let kind = admit(&egress, &head).map(|_| ()).map_err(|problem| problem.kind);
+            assert_eq!(kind, if allowed { Ok(()) } else { Err(ProblemKind::RouteDenied) });
+        }
+    }
+
+    #[test]
+    fn a_call_to_a_target_keeps_its_host_path_and_query() {
+        for (server, url, uri, host) in [
+            ("https://127.0.0.1:8443", "http://erp.test/v1/x?a=%7e", "https://erp.test/v1/x?a=%7e", "erp.test"),
+            ("http://127.0.0.1", "http://erp.test:8080/v1/x", "http://erp.test:8080/v1/x", "erp.test:8080"),
+            ("https://127.0.0.1", "http://erp.test:443/v1/x", "https://erp.test:443/v1/x", "erp.test:443"),
+        ] {
+            let egress = egress_to(Some(server), &["127.0.0.1/32"], &[80, 443, 8080], None);
+            let call = admit(&egress, &head("GET", url)).map_err(|problem| problem.detail).unwrap();
+            assert_eq!((call.uri.to_string().as_str(), call.fields["host"].to_str().unwrap()), (uri, host));
+            assert_eq!(call.site.tls, server.starts_with("https"));
+        }
+        let egress = egress_to(Some("http://127.0.0.1:8080"), &[], &[], None);
+        let problem = admit(&egress, &head("GET", "http://erp.test/v1/x")).map(|_| ()).unwrap_err();
+        assert_eq!(problem.kind, ProblemKind::AddressDenied, "{}", problem.detail);
+        // An address that the caller names is not connected to, so it is not judged.
+        let egress = egress_to(Some("http://nowhere.invalid"), &[], &[], None);
+        assert!(admit(&egress, &head("GET", "http://10.0.0.1/v1/x")).is_ok());
     }
 
     #[test]

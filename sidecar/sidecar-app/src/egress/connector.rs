@@ -5,7 +5,6 @@
 //! surely not sent anything. It knows no proxy. Test to read first: `a_literal_address_is_checked_too`.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,6 +22,7 @@ use tower_service::Service;
 
 use super::connection::Stamped;
 use super::resolver::{ResolveError, Resolver};
+use super::server::{Server, literal};
 use crate::body::BodyError;
 
 /// How long opening a connection may take.
@@ -53,12 +53,15 @@ pub(super) struct ConnectTimeout(Duration);
 pub(super) struct Connector {
     inner: HttpsConnector<HttpConnector<Resolver>>,
     allowed: Arc<[IpNet]>,
+    /// What is connected to in the place of what is called.
+    server: Option<Server>,
     time_max: Duration,
 }
 
 impl Connector {
     /// A connector for a rule that lists the networks `allowed`. HTTP/2 is used where TLS agrees on it, else HTTP/1.1.
-    pub(super) fn new(allowed: Arc<[IpNet]>, tls: ClientConfig, times: OpeningTimes) -> Self {
+    /// With a `server` every connection goes there.
+    pub(super) fn new(allowed: Arc<[IpNet]>, server: Option<Server>, tls: ClientConfig, times: OpeningTimes) -> Self {
         let mut tcp = HttpConnector::new_with_resolver(Resolver::new(Arc::clone(&allowed), times.lookup_max));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -67,7 +70,7 @@ impl Connector {
         tcp.set_connect_timeout(Some(times.connect_max));
         let inner =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(tcp);
-        Self { inner, allowed, time_max: times.connect_max }
+        Self { inner, allowed, server, time_max: times.connect_max }
     }
 }
 
@@ -80,7 +83,8 @@ impl Service<Uri> for Connector {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, target: Uri) -> Self::Future {
+    fn call(&mut self, called: Uri) -> Self::Future {
+        let target = self.server.as_ref().map_or(called, Server::uri);
         if let Some(ip) = literal(&target)
             && let Err(denied) = address_allowed(ip, &self.allowed)
         {
@@ -98,10 +102,6 @@ impl Service<Uri> for Connector {
     }
 }
 
-fn literal(target: &Uri) -> Option<IpAddr> {
-    target.host()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,7 +110,7 @@ mod tests {
 
     fn connector(allowed: &[IpNet]) -> Connector {
         let tls = tls::SystemRoots::default().without_roots().unwrap();
-        Connector::new(allowed.into(), tls, OpeningTimes::default())
+        Connector::new(allowed.into(), None, tls, OpeningTimes::default())
     }
 
     #[tokio::test]

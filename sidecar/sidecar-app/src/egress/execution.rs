@@ -16,6 +16,7 @@ use wire::record::kind;
 use super::admission::{self, Call};
 use super::answer::{self, Answer, Frame};
 use super::call::{self, Content, millis};
+use super::server::Server;
 use super::{Egress, respond_problem};
 use crate::body::{self, PumpError};
 use crate::exchange::{DispatchMark, FarExchange, RecordReader, RecordWriter};
@@ -104,7 +105,7 @@ async fn execute(egress: &Egress, mut request: RecordReader, dispatch: DispatchM
     if !dispatch.commit().await {
         return Outcome::NotDispatched;
     }
-    tracing::debug!(operation = ?operation, method = %called.method, origin = called.site.origin, "dispatched");
+    tracing::debug!(operation = ?operation, method = %called.method, origin = called.site.origin, server = ?called.upstream.server.as_ref().map(Server::uri), "dispatched");
     let reply = match call::make(&called, content).await {
         Ok(reply) => reply,
         Err(problem) => return Outcome::Problem(about(problem, operation)),

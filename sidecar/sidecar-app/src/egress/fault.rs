@@ -10,23 +10,45 @@ use std::io;
 
 use hyper_util::client::legacy;
 use layer2_http::operation::Executed;
+use layer2_http::policy::Rule;
 use layer2_http::problem::{Problem, ProblemKind};
+use layer2_http::target::Target;
 
 use super::connector::ConnectTimeout;
 use super::request_body::BodyFault;
 use super::resolver::ResolveError;
+use super::server::Server;
 
 /// Where a call goes, for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
-    /// `scheme://host:port`.
+    /// `scheme://host:port`, or that it is the rule's target.
     pub(super) origin: String,
-    /// Host alone.
+    /// Host alone, or the same.
     pub(super) host: String,
     /// Name of the inbound rule.
     pub(super) rule: String,
     /// By TLS?
     pub(super) tls: bool,
+}
+
+impl Site {
+    /// Where a call to `target` goes by this rule. A rule's own server is not named: the calling side is told only what it knows.
+    pub(super) fn new(target: &Target, rule: &Rule, server: Option<&Server>) -> Self {
+        let rule = rule.name.clone();
+        match server {
+            None => Self {
+                origin: format!("{}://{}:{}", target.scheme, target.host, target.port),
+                host: target.host.clone(),
+                rule,
+                tls: target.scheme == "https",
+            },
+            Some(server) => {
+                let place = format!("the target of rule `{rule}`");
+                Self { origin: place.clone(), host: place, rule, tls: server.scheme() == "https" }
+            }
+        }
+    }
 }
 
 /// The first error of type `T` in a chain, looking into I/O errors too: their `source` skips what they wrap.

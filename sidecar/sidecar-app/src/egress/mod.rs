@@ -5,7 +5,8 @@
 //! mark, call, response.
 //!
 //! Invariants: no upstream byte before the dispatch mark is durable; every address is checked before it is connected to and
-//! the connection goes to the checked one; redirects are not followed, no proxy variable is read, no content is decoded; a
+//! the connection goes to the checked one; where a rule names a target, that is connected to in the place of the host that the
+//! call names, and the call stays as its caller wrote it; redirects are not followed, no proxy variable is read, no content is decoded; a
 //! response that is cut never looks complete; a problem says whether the call was made, and `no` only if it surely was not.
 //! It keeps no journal: the driver does. Test to read first: `tests::a_call_is_answered_with_what_the_upstream_said`.
 
@@ -19,6 +20,7 @@ mod execution;
 mod fault;
 mod request_body;
 mod resolver;
+mod server;
 #[cfg(test)]
 mod tests;
 mod tls;

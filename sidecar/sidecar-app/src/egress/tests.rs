@@ -14,6 +14,7 @@ use layer2_http::head::RequestHead;
 use layer2_http::policy::{HostPattern, Policy, Retry, Rule};
 
 use super::connector::OpeningTimes;
+use super::server::Server;
 use super::*;
 
 pub(super) const TIMEOUT: Duration = Duration::from_millis(600);
@@ -21,6 +22,11 @@ pub(super) const TIMEOUT: Duration = Duration::from_millis(600);
 /// An egress named `hoft-south` whose only rule lets GET, HEAD, POST, PUT and OPTIONS under `/v1/` go to `erp.test`,
 /// `10.0.0.1` and this machine, on any of `ports` (80 and 8080 if empty).
 pub(super) fn egress_on(addresses: &[&str], ports: &[u16], ca_file: Option<PathBuf>) -> Egress {
+    egress_to(None, addresses, ports, ca_file)
+}
+
+/// As [`egress_on`], with every call made to `server`.
+pub(super) fn egress_to(server: Option<&str>, addresses: &[&str], ports: &[u16], ca_file: Option<PathBuf>) -> Egress {
     let hosts = ["erp.test", "10.0.0.1", "127.0.0.1", "localhost", "nowhere.invalid"];
     let addresses: Vec<ipnet::IpNet> = addresses.iter().map(|net| net.parse().unwrap()).collect();
     let rule = Rule {
@@ -30,6 +36,7 @@ pub(super) fn egress_on(addresses: &[&str], ports: &[u16], ca_file: Option<PathB
         ports: if ports.is_empty() { vec![80, 8080] } else { ports.to_vec() },
         path_prefixes: vec!["/v1/".to_owned()],
         methods: ["GET", "HEAD", "POST", "PUT", "OPTIONS"].map(str::to_owned).to_vec(),
+        callers: Vec::new(),
         max_body: Some(1000),
         addresses: addresses.clone(),
         timeout: TIMEOUT,
@@ -41,7 +48,8 @@ pub(super) fn egress_on(addresses: &[&str], ports: &[u16], ca_file: Option<PathB
         None => tls::SystemRoots::default().without_roots().unwrap(),
     };
     let times = OpeningTimes { lookup_max: Duration::from_secs(5), connect_max: TIMEOUT / 2 };
-    let upstream = Upstream::with(addresses.into(), 1000, section, tls, times);
+    let server = server.map(|target| Server::new(&target.parse().unwrap()).unwrap());
+    let upstream = Upstream::with(addresses.into(), server, 1000, section, tls, times);
     Egress {
         policy: Policy::new(vec![rule]).unwrap(),
         upstreams: BTreeMap::from([("erp".to_owned(), upstream)]),

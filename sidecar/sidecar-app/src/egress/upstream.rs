@@ -16,6 +16,7 @@ use rustls::ClientConfig;
 use sidecar_config::{InboundRule, Scheme};
 
 use super::connector::{Connector, OpeningTimes};
+use super::server::Server;
 use super::tls::{self, SystemRoots};
 use crate::body::BoxedBody;
 
@@ -40,6 +41,8 @@ pub(super) struct Upstream {
     pub(super) body_max: u64,
     /// The networks that the rule lists.
     pub(super) allowed: Arc<[IpNet]>,
+    /// What is connected to in the place of the called hosts.
+    pub(super) server: Option<Server>,
 }
 
 impl Upstream {
@@ -48,24 +51,30 @@ impl Upstream {
     /// # Errors
     /// When the rule's file of authorities cannot be used.
     pub(super) fn new(rule: &InboundRule, section: SectionLimit, system: &mut SystemRoots) -> Result<Self> {
-        let by_tls = rule.destinations.iter().any(|destination| destination.schemes.contains(&Scheme::Https));
+        let server = rule.target.as_ref().map(Server::new).transpose()?;
+        let by_tls = match &server {
+            Some(server) => server.scheme() == "https",
+            None => rule.destinations.iter().any(|destination| destination.schemes.contains(&Scheme::Https)),
+        };
         let tls = match &rule.ca_file {
             Some(file) => tls::trusting(file)?,
             None if by_tls => system.config()?,
             None => system.without_roots()?,
         };
-        Ok(Self::with(rule.addresses.clone().into(), rule.max_body.as_u64(), section, tls, OpeningTimes::default()))
+        let (allowed, body_max) = (rule.addresses.clone().into(), rule.max_body.as_u64());
+        Ok(Self::with(allowed, server, body_max, section, tls, OpeningTimes::default()))
     }
 
     /// A client from its parts.
     pub(super) fn with(
         allowed: Arc<[IpNet]>,
+        server: Option<Server>,
         body_max: u64,
         section: SectionLimit,
         tls: ClientConfig,
         times: OpeningTimes,
     ) -> Self {
-        let connector = Connector::new(Arc::clone(&allowed), tls, times);
+        let connector = Connector::new(Arc::clone(&allowed), server.clone(), tls, times);
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -77,6 +86,6 @@ impl Upstream {
             .http2_keep_alive_interval(PING.0)
             .http2_keep_alive_timeout(PING.1)
             .build(connector);
-        Self { client, body_max, allowed }
+        Self { client, body_max, allowed, server }
     }
 }

@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use layer2_http::bhttp::SectionLimit;
+use layer2_http::envelope::Caller;
 use layer2_http::policy::Policy;
 use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::target::{self, Target};
@@ -59,6 +60,8 @@ pub struct Ingress {
     connections: Arc<Semaphore>,
     compress: bool,
     far_side: String,
+    /// Who calls here, where that is known.
+    caller: Option<Caller>,
 }
 
 impl Ingress {
@@ -86,7 +89,13 @@ impl Ingress {
             connections: Arc::new(Semaphore::new(usize::try_from(config.limits.connections).unwrap_or(usize::MAX))),
             compress: config.modes.send == sidecar_config::Mode::Sealed,
             far_side: config.remote.name.to_string(),
+            caller: caller(&config.local),
         }
+    }
+
+    /// What rules with callers ask for.
+    fn service_account(&self) -> Option<&str> {
+        self.caller.as_ref()?.service_account.as_deref()
     }
 
     async fn handle(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Response<BoxedBody> {
@@ -109,6 +118,12 @@ impl Ingress {
         }
         response
     }
+}
+
+/// Every program that reaches this port counts as the one caller that the engine was started for.
+fn caller(local: &sidecar_config::Local) -> Option<Caller> {
+    let (namespace, service_account) = (local.namespace.clone(), local.service_account.clone());
+    (namespace.is_some() || service_account.is_some()).then_some(Caller { namespace, service_account, name: None })
 }
 
 /// Serves the port until told to stop; then open connections finish what they are at.

@@ -122,7 +122,10 @@ fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted,
         let form = RequestForm::Absolute { host: &target.host };
         guard::check(fields.get("host"), fields.get("origin"), form, &ingress.names).map_err(|e| e.to_problem())?;
         hop::check_host(&fields, Some(&target)).map_err(|error| bad(error.to_string()))?;
-        let rule = ingress.policy.decide(&target.call(method)).map_err(|denied| refuse(denied.message))?;
+        let rule = ingress
+            .policy
+            .decide(&target.call(method).by(ingress.service_account()))
+            .map_err(|denied| refuse(denied.message))?;
         let timeout = rule.timeout;
         (target, None, timeout)
     } else {
@@ -171,8 +174,8 @@ fn routed(
         ));
     };
     let target = found.target.beneath(wanted.rest).map_err(|error| bad(error.to_string()))?;
-    let rule =
-        ingress.policy.decide_route(wanted.route, &target.call(method)).map_err(|denied| refuse(denied.message))?;
+    let call = target.call(method).by(ingress.service_account());
+    let rule = ingress.policy.decide_route(wanted.route, &call).map_err(|denied| refuse(denied.message))?;
     let timeout = rule.timeout;
     Ok((target, wanted.route.to_owned(), timeout))
 }
@@ -217,6 +220,7 @@ fn request_head(
         route: admitted.route.clone(),
         target: admitted.route.is_none().then(|| admitted.target.to_string()),
         idempotency_key,
+        caller: ingress.caller.clone(),
         ..Envelope::default()
     };
     Ok(RequestHead {

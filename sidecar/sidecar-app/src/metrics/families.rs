@@ -41,6 +41,18 @@ pub(crate) static FAMILIES: &[Family] = &[
         out.real(&[], seconds(s.started_ms));
     }),
     gauge("log", Some(Base::Bytes), NONE, "The log on disk", |s, out| out.whole(&[], s.log_bytes)),
+    gauge(
+        "log_failing",
+        None,
+        NONE,
+        "1 while a checkpoint of the log cannot be written for want of space",
+        |s, out| {
+            out.flag(&[], s.log_failure.is_some());
+        },
+    ),
+    gauge("log_full", None, NONE, "1 while the send log has no room for another record of full size", |s, out| {
+        out.flag(&[], s.log_full);
+    }),
     gauge("results", Some(Base::Bytes), NONE, "Stored results of operations", |s, out| out.whole(&[], s.results_bytes)),
     gauge("operations", None, &["state"], "Operations begun here that are remembered, by state", |s, out| {
         for state in State::ALL {

@@ -7,10 +7,10 @@ use layer1_replication::PeerStatus;
 use wire::EndpointId;
 
 use super::*;
-use crate::status::{PeerView, count_states};
+use crate::status::{EngineFacts, PeerView, count_states};
 
 fn status() -> EngineStatus {
-    let mut status = EngineStatus::new(EndpointId::from_bytes([1; 16]), 1_700_000_000_500, 1_700_000_010_500);
+    let mut status = EngineStatus::new(&EngineFacts::of_test(), 1_700_000_000_500, 1_700_000_010_500);
     status.operations = count_states([layer2_http::State::Queued]);
     status.inbox.rejects.insert("forked", 3);
     for (id, name) in [(2, Some("south \"1\"\n")), (3, None)] {

@@ -109,6 +109,8 @@ fn of_alive(peer: &PeerView) -> Diagnosis {
         Diagnosis::OutboundSilent
     } else if peer.incarnation.is_none() {
         Diagnosis::Associating
+    } else if is_unreported(peer) {
+        Diagnosis::OutboundSilent
     } else if peer.backlog_records > 0 && peer.alarms.iter().any(|alarm| alarm.name == "poisoned") {
         Diagnosis::ContentDropped
     } else if peer.blocked_records > 0 {
@@ -116,6 +118,15 @@ fn of_alive(peer: &PeerView) -> Diagnosis {
     } else {
         Diagnosis::Healthy
     }
+}
+
+/// Does the peer, which is heard, go on without news of my packets? Nobody acknowledges heartbeats, but every packet of the
+/// peer says which of mine was the latest to arrive, so an idle pair knows too: after a round trip and the time after which
+/// the peer would call me silent.
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a silence stay far below 2^53")]
+fn is_unreported(peer: &PeerView) -> bool {
+    let round_trip_ms = peer.srtt_ms.map_or(0.0, |srtt_ms| srtt_ms + 4.0 * peer.rttvar_ms);
+    peer.unreported_ms.is_some_and(|ms| ms as f64 > peer.loss_timeout_ms as f64 + round_trip_ms)
 }
 
 /// A diagnosis for people.
@@ -134,6 +145,11 @@ pub(super) fn sentence(diagnosis: Diagnosis, peer: &PeerView, around: &Surroundi
              Compare the fingerprints and suites of both sides.",
             around.unverified_files
         ),
+        Diagnosis::NeverSeen if around.others_alive => {
+            "No packet of this peer arrived since this engine started, while others are heard through the same folders: it does \
+             not run, or not any more. That harms nobody but who calls it."
+                .to_owned()
+        }
         Diagnosis::NeverSeen => format!(
             "No packet of this peer arrived since this engine started{}. Check that the peer runs, and that the mirror fills the inbox folder.",
             if peer.confirmations > 0 { ", though it was heard before" } else { "" }

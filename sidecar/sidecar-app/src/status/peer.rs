@@ -119,6 +119,10 @@ pub struct PeerView {
     pub in_flight_packets: u64,
     /// Bytes of records in them.
     pub in_flight_bytes: u64,
+    /// Octets that my log still takes for it.
+    pub send_log_room_bytes: u64,
+    /// So long packets of mine are out without news that any of them arrived; `None` while there is none.
+    pub unreported_ms: Option<u64>,
     /// Smoothed round trip; `None` before the first measurement.
     pub srtt_ms: Option<f64>,
     /// Its mean deviation.
@@ -191,6 +195,8 @@ impl PeerView {
             blocked_records: status.blocked_records,
             in_flight_packets: status.in_flight_packets,
             in_flight_bytes: status.in_flight_bytes,
+            send_log_room_bytes: status.send_log_room,
+            unreported_ms: status.unreported_us.map(|us| us / 1_000),
             srtt_ms: status.srtt_us.map(ms),
             rttvar_ms: ms(status.rttvar_us),
             probe_timeouts: status.pto_count,

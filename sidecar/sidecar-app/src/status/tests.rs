@@ -29,7 +29,7 @@ fn silent() -> PeerStatus {
 
 /// A snapshot of these peers, diagnosed.
 fn engine(peers: &[PeerStatus], change: impl FnOnce(&mut EngineStatus)) -> EngineStatus {
-    let mut status = EngineStatus::new(EndpointId::from_bytes([1; 16]), 5_000, 65_000);
+    let mut status = EngineStatus::new(&EngineFacts::of_test(), 5_000, 65_000);
     status.peers = peers.iter().zip(2..).map(|(peer, id)| view(id, peer)).collect();
     change(&mut status);
     status.diagnose();
@@ -49,15 +49,24 @@ fn json_is_the_documented_one() {
         "version",
         "endpoint",
         "side",
+        "kind",
+        "endpoint_name",
+        "public_key",
+        "fingerprint",
+        "started",
         "started_ms",
         "now_ms",
         "log_bytes",
+        "log_failure",
+        "log_full",
         "results_bytes",
         "publishing",
         "outbox_failure",
         "inbox_alarm",
         "inbox",
         "operations",
+        "open_operations",
+        "open_operations_total",
         "executions",
         "peers",
     ];
@@ -66,11 +75,42 @@ fn json_is_the_documented_one() {
     found.sort_unstable();
     assert_eq!(found, expected);
     assert_eq!(json["endpoint"], "01010101-0101-0101-0101-010101010101");
+    assert_eq!(json["kind"], "gateway");
+    assert_eq!(json["endpoint_name"], "0");
+    assert_eq!(json["started"], true);
+    assert_eq!(json["public_key"], serde_json::Value::Null);
+    assert_eq!(json["log_failure"], serde_json::Value::Null);
+    assert_eq!(json["log_full"], false);
+    assert_eq!(json["open_operations"], serde_json::json!([]));
     assert_eq!(json["operations"]["sent"], 2);
     assert_eq!(json["operations"]["expired"], 0);
     assert_eq!(json["peers"][0]["alive"], "alive");
     assert_eq!(json["peers"][0]["diagnosis_name"], "healthy");
     assert_eq!(json["peers"][0]["halted"], serde_json::Value::Null);
+}
+
+#[test]
+fn an_open_operation_shows_neither_target_nor_method() {
+    let view = OperationView {
+        id: layer2_http::OperationId::v7(1_000, &[7; 10]),
+        state: State::Sent,
+        method: "POST".to_owned(),
+        target: "https://erp.test/v1/orders?token=secret".to_owned(),
+        route: Some("erp".to_owned()),
+        peer: "p".to_owned(),
+        begun_ms: 1_000,
+        ended_ms: None,
+        status: None,
+        executed: None,
+        problem: None,
+        result: false,
+    };
+    let id = view.id.to_string();
+    let open = OpenOperation::new(view.clone(), 61_000);
+    let json = serde_json::to_value(&open).unwrap();
+    assert_eq!(json, serde_json::json!({"id": id, "state": "sent", "route": "erp", "age_ms": 60_000}));
+    // A clock that was set back makes nothing older than it is.
+    assert_eq!(OpenOperation::new(OperationView { route: None, ..view }, 0).age_ms, 0);
 }
 
 #[test]
@@ -86,6 +126,8 @@ fn a_peer_view_shows_all_of_the_peer_status() {
         rttvar_us: 500,
         pto_count: 1,
         dropped_credit: 2,
+        send_log_room: 77,
+        unreported_us: Some(2_500_000),
         dropped_other: 3,
         unassociated: 4,
         credit_log: (100, 40),
@@ -111,6 +153,8 @@ fn a_peer_view_shows_all_of_the_peer_status() {
         ("records_dropped_credit", serde_json::json!(2)),
         ("records_dropped_other", serde_json::json!(3)),
         ("packets_unassociated", serde_json::json!(4)),
+        ("send_log_room_bytes", serde_json::json!(77)),
+        ("unreported_ms", serde_json::json!(2_500)),
         ("credit_log_bytes", serde_json::json!({"limit": 100, "used": 40})),
         ("granted_exchanges", serde_json::json!({"limit": 256, "used": 8})),
         ("software", serde_json::json!("hoft 9")),
@@ -155,6 +199,39 @@ fn each_observation_has_its_diagnosis() {
     assert_eq!(alone(PeerStatus::default()), Diagnosis::NeverSeen);
     assert_eq!(alone(silent()), Diagnosis::InboundSilent);
     assert_eq!(alone(PeerStatus { halted: Some(Alarm::PeerForgot), ..silent() }), Diagnosis::Halted);
+}
+
+#[test]
+fn a_peer_that_is_heard_and_never_reports_my_packets_is_one_they_do_not_reach() {
+    let out = |seconds: u64, rest: PeerStatus| {
+        let status = PeerStatus { unreported_us: Some(seconds * 1_000_000), ..rest };
+        engine(&[status], |_| {}).peers.remove(0).diagnosis_name
+    };
+    assert_eq!(out(60, well()), Diagnosis::Healthy);
+    assert_eq!(out(61, well()), Diagnosis::OutboundSilent);
+    // News cannot be here before a round trip is over.
+    let far = || PeerStatus { srtt_us: Some(600_000_000), rttvar_us: 60_000_000, ..well() };
+    assert_eq!(out(899, far()), Diagnosis::Healthy);
+    assert_eq!(out(901, far()), Diagnosis::OutboundSilent);
+    // Silence of the peer says nothing of the other direction, and reports begin with an association.
+    assert_eq!(out(1_000, silent()), Diagnosis::InboundSilent);
+    assert_eq!(out(1_000, PeerStatus { peer_incarnation: None, ..well() }), Diagnosis::Associating);
+}
+
+#[test]
+fn an_endpoint_that_never_came_and_one_that_is_gone_are_no_trouble_of_the_others() {
+    // The far gateway was never there; one pod lives, another is gone for good.
+    let status = engine(&[PeerStatus::default(), well(), silent()], |status| {
+        status.inbox.rejects.insert("key_unknown", 5);
+        status.inbox.packets_used = 9;
+    });
+    let names: Vec<_> = status.peers.iter().map(|peer| peer.diagnosis_name).collect();
+    assert_eq!(names, [Diagnosis::NeverSeen, Diagnosis::Healthy, Diagnosis::PeerSilent]);
+    assert!(status.peers[0].diagnosis.contains("others are heard"), "{}", status.peers[0].diagnosis);
+    // When the last one falls silent the folders are suspected again, whoever never came.
+    let status = engine(&[PeerStatus::default(), silent(), silent()], |_| {});
+    let names: Vec<_> = status.peers.iter().map(|peer| peer.diagnosis_name).collect();
+    assert_eq!(names, [Diagnosis::NeverSeen, Diagnosis::InboundSilent, Diagnosis::InboundSilent]);
 }
 
 #[test]

@@ -13,11 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sidecar_config::file::{Destination, InboundRule, OutboundRule, Tls};
-use sidecar_config::{ConfigFile, Folders, Layout, LogLevel, Profile, PublishSync, Retry};
+use sidecar_config::file::{Destination, InboundRule, OutboundRule};
+use sidecar_config::{ConfigFile, Folders, Layout, LogLevel, Profile, PublishSync};
 
 use crate::client::{Answer, Door};
-use crate::process::{PATIENCE, Process, eventually, folder, hoft, run, tail};
+use crate::process::{PATIENCE, Paused, Process, eventually, folder, hoft, run, tail};
 use crate::upstream::Upstream;
 
 /// How often a start is tried again because somebody took the port in between.
@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) near: Change,
     /// Changes the far side's file before it is written.
     pub(crate) far: Change,
+    /// Variables in the near side's environment.
+    pub(crate) near_variables: Vec<(&'static str, String)>,
 }
 
 impl Default for Options {
@@ -51,6 +53,7 @@ impl Default for Options {
             mode: "Sealed",
             near: Box::new(|_| {}),
             far: Box::new(|_| {}),
+            near_variables: Vec::new(),
         }
     }
 }
@@ -60,7 +63,7 @@ pub(crate) struct Line {
     pub(crate) near: Engine,
     pub(crate) far: Engine,
     pub(crate) upstream: Arc<Upstream>,
-    _mirrors: [Process; 2],
+    mirrors: [Process; 2],
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -85,7 +88,7 @@ impl Line {
             mirror(place, "north", "south", options, options.seed),
             mirror(place, "south", "north", options, options.seed + 1),
         ];
-        let near = Engine::start(place, "north", "south", &|file| {
+        let near = Engine::start_with(place, "north", "south", options.near_variables.clone(), &|file| {
             usual(file, options);
             let up = Destination { ..destination("http", "127.0.0.1", upstream.port) };
             file.outbound.allow.push(outbound("up", up, Some(upstream.url("/"))));
@@ -96,12 +99,17 @@ impl Line {
             file.inbound.allow.push(inbound("up", destination("http", "127.0.0.1", upstream.port)));
             (options.far)(file);
         });
-        Self { near, far, upstream, _mirrors: mirrors, folder }
+        Self { near, far, upstream, mirrors, folder }
     }
 
     /// The port that callers use.
     pub(crate) fn door(&self) -> Door {
         self.near.door()
+    }
+
+    /// Stops the mirror that takes away what `engine` writes, until what this gives is dropped.
+    pub(crate) fn outage_from(&self, engine: &Engine) -> Paused<'_> {
+        self.mirrors[usize::from(engine.side != self.near.side)].pause()
     }
 
     /// A path of the upstream as absolute target.
@@ -162,12 +170,25 @@ pub(crate) struct Engine {
     pub(crate) folder: PathBuf,
     proxy: u16,
     admin: u16,
+    /// Variables of its environment.
+    variables: Vec<(&'static str, String)>,
     process: Mutex<Option<Process>>,
 }
 
 impl Engine {
     /// Writes a configuration (`change` fills it in) and starts the engine.
     pub(crate) fn start(place: &Path, side: &str, other: &str, change: &dyn Fn(&mut ConfigFile)) -> Self {
+        Self::start_with(place, side, other, Vec::new(), change)
+    }
+
+    /// As [`Self::start`], with variables in the environment.
+    pub(crate) fn start_with(
+        place: &Path,
+        side: &str,
+        other: &str,
+        variables: Vec<(&'static str, String)>,
+        change: &dyn Fn(&mut ConfigFile),
+    ) -> Self {
         let home = place.join(side);
         for _ in 0..PORT_ATTEMPTS {
             let engine = Self {
@@ -175,6 +196,7 @@ impl Engine {
                 folder: home.clone(),
                 proxy: free_port(),
                 admin: free_port(),
+                variables: variables.clone(),
                 process: Mutex::default(),
             };
             let folders = Folders {
@@ -222,6 +244,7 @@ impl Engine {
     fn try_start_again(&self) -> bool {
         let mut command = hoft();
         command.arg("sidecar").arg("--config").arg(self.config());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start(command, &self.log());
         let began = Instant::now();
         loop {
@@ -339,20 +362,15 @@ pub(crate) fn destination(scheme: &str, host: &str, port: u16) -> Destination {
 
 /// A rule of the calling side.
 pub(crate) fn outbound(name: &str, destination: Destination, target: Option<String>) -> OutboundRule {
-    let timeout = Duration::from_secs(600);
-    OutboundRule { name: name.to_owned(), destinations: vec![destination], target, timeout }
+    OutboundRule { target, timeout: Duration::from_secs(600), ..OutboundRule::new(name, vec![destination]) }
 }
 
 /// A rule of the executing side, which may connect to loopback.
 pub(crate) fn inbound(name: &str, destination: Destination) -> InboundRule {
     InboundRule {
-        name: name.to_owned(),
-        destinations: vec![destination],
         addresses: vec!["127.0.0.0/8".to_owned(), "::1".to_owned()],
         timeout: Duration::from_secs(600),
-        retry: Retry::Idempotent,
-        max_body: None,
-        tls: Tls::default(),
+        ..InboundRule::new(name, vec![destination])
     }
 }
 

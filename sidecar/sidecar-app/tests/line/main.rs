@@ -3,7 +3,7 @@
 //! Invariants: everything is on loopback and in temporary folders; nothing asserts how long something took (limits on
 //! waiting are there so that a hang becomes a failure); every child is ended with the test process, however that ends.
 //! Read first: `doors.rs`, `a_call_through_the_proxy_reaches_the_upstream_and_comes_back`; then `harness.rs`.
-//! `HOFT_REQUIRE=curl,python` turns skipped tests of those programs into failures.
+//! `HOFT_REQUIRE=curl,python,root` turns skipped tests of those programs, and of processes of other users, into failures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
 
@@ -11,6 +11,7 @@ mod bad_config;
 mod bad_input;
 mod bad_packets;
 mod big;
+mod callers;
 mod client;
 mod crash;
 mod doors;
@@ -20,9 +21,13 @@ mod harness;
 mod http;
 mod modes;
 mod operations;
+mod outages;
+mod pods;
 mod process;
 mod programs;
 mod recovery;
 mod refusals;
 mod shared;
+mod targets;
 mod upstream;
+mod users;

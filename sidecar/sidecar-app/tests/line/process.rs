@@ -54,7 +54,10 @@ pub(crate) fn folder() -> tempfile::TempDir {
 /// The binary under test.
 pub(crate) fn hoft() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hoft"));
-    command.env_remove("RUST_LOG").env_remove("HOFT_CONFIG").stdin(Stdio::null());
+    for name in ["RUST_LOG", "HOFT_CONFIG", "HOFT_ENDPOINT", "HOFT_KIND", "HOFT_NAMESPACE", "HOFT_SERVICE_ACCOUNT"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
     command
 }
 
@@ -103,8 +106,18 @@ impl Process {
 
     /// Sends SIGTERM.
     pub(crate) fn ask_to_end(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success(), "kill -TERM failed");
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill {name} failed");
+    }
+
+    /// Stops it until what this gives is dropped.
+    pub(crate) fn pause(&self) -> Paused<'_> {
+        self.signal("-STOP");
+        Paused(self)
     }
 
     /// Sends SIGKILL and waits for the end.
@@ -118,6 +131,15 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    }
+}
+
+/// A process that was stopped by SIGSTOP.
+pub(crate) struct Paused<'a>(&'a Process);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        self.0.signal("-CONT");
     }
 }
 

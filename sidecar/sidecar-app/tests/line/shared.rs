@@ -88,14 +88,14 @@ fn start() -> (Line, Places) {
 }
 
 /// A certificate authority of our own, and a server certificate of it for `localhost`.
-struct Authority {
-    pem: String,
-    leaf: rcgen::Certificate,
-    leaf_key: rcgen::KeyPair,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
+    pub(crate) leaf: rcgen::Certificate,
+    pub(crate) leaf_key: rcgen::KeyPair,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.distinguished_name.push(rcgen::DnType::CommonName, "authority of a test");

@@ -4,26 +4,29 @@
 //! It does not look whether anything exists. Test to read first: `every_contradiction_is_caught` in `read/tests.rs`.
 
 mod bounds;
+mod callers;
 mod destinations;
 mod folders;
 mod listen;
 mod rules;
 mod sides;
+mod targets;
 
 use std::path::Path;
 
 use crate::{
     config::{Config, Inbound, Outbound},
     file::ConfigFile,
+    overrides::Overrides,
     problem::{Problem, Problems},
 };
 
 pub(crate) use folders::{Kept, overlaps};
 
-/// Checks a whole file; paths are resolved against `base_dir`.
-pub(crate) fn check(file: ConfigFile, base_dir: &Path) -> Result<Config, Vec<Problem>> {
+/// Checks a whole file, with what the start says in its place; paths are resolved against `base_dir`.
+pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) -> Result<Config, Vec<Problem>> {
     let mut problems = Problems::default();
-    let local = sides::local(&file.local, &mut problems);
+    let local = sides::local(&file.local, overrides, &mut problems);
     let key_listed = !file.remote.keys.is_empty() || !file.remote.key_files.is_empty();
     let remote = sides::remote(file.remote, base_dir, &mut problems);
     if let (Some(local), Some(remote)) = (&local, &remote) {

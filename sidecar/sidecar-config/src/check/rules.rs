@@ -7,19 +7,14 @@ use std::{net::IpAddr, path::Path};
 
 use bytesize::ByteSize;
 use ipnet::IpNet;
-use url::Url;
 
-use super::{
-    bounds,
-    destinations::{destinations, is_plain, scheme, within},
-    folders,
-};
+use super::{bounds, callers, destinations::destinations, folders, targets};
 use crate::{
     file,
     name::Name,
     problem::{Problems, Refusal},
     quantity::format_size,
-    rule::{Destination, HostPattern, InboundRule, OutboundRule, Scheme},
+    rule::{InboundRule, OutboundRule, Scheme},
 };
 
 pub(super) fn outbound(file: &file::Outbound, problems: &mut Problems) -> Vec<OutboundRule> {
@@ -32,17 +27,21 @@ pub(super) fn outbound(file: &file::Outbound, problems: &mut Problems) -> Vec<Ou
 fn outbound_rule(field: &str, file: &file::OutboundRule, problems: &mut Problems) -> Option<OutboundRule> {
     let name = problems.take(format!("{field}.name"), Name::new(&file.name));
     let destinations = destinations(field, &file.destinations, problems);
+    let callers = file.callers.iter().enumerate();
+    let callers = callers
+        .map(|(index, caller)| (format!("{field}.callers[{index}].serviceAccount"), caller.service_account.as_str()));
+    let callers = callers::listed(callers, problems);
     bounds::duration(&format!("{field}.timeout"), file.timeout, problems);
     let target_field = format!("{field}.target");
     let target = match &file.target {
         None => None,
-        Some(text) => Some(problems.take(target_field.as_str(), target(text))?),
+        Some(text) => Some(problems.take(target_field.as_str(), targets::of_route(text))?),
     };
     let (name, destinations) = (name?, destinations?);
     if let Some(target) = &target {
-        target_is_covered(&target_field, target, &destinations, problems);
+        targets::are_covered(&target_field, target, &destinations, problems);
     }
-    Some(OutboundRule { name, destinations, target, timeout: file.timeout })
+    Some(OutboundRule { name, destinations, callers, target, timeout: file.timeout })
 }
 
 pub(super) fn inbound(
@@ -70,6 +69,14 @@ fn inbound_rule(
 ) -> Option<InboundRule> {
     let name = problems.take(format!("{field}.name"), Name::new(&file.name));
     let destinations = destinations(field, &file.destinations, problems);
+    let callers = file.callers.iter().enumerate();
+    let callers = callers.map(|(index, caller)| (format!("{field}.callers[{index}]"), caller.as_str()));
+    let callers = callers::listed(callers, problems);
+    let target_field = format!("{field}.target");
+    let target = match &file.target {
+        None => None,
+        Some(text) => Some(problems.take(target_field.as_str(), targets::of_calls(text))?),
+    };
     let addresses: Vec<IpNet> = file
         .addresses
         .iter()
@@ -77,34 +84,46 @@ fn inbound_rule(
         .filter_map(|(index, text)| problems.take(format!("{field}.addresses[{index}]"), network(text)))
         .collect();
     bounds::duration(&format!("{field}.timeout"), file.timeout, problems);
-    let max_body = file.max_body.unwrap_or(body_max);
-    if file.max_body.is_some() {
-        let body_field = format!("{field}.maxBody");
-        bounds::size_within(&body_field, max_body, ByteSize::b(1), None, problems);
-        if max_body > body_max {
-            let (rule, all) = (format_size(max_body), format_size(body_max));
-            problems.add(
-                body_field,
-                format!("{rule} is larger than limits.bodyMax, {all}"),
-                format!("write at most {all}, or raise limits.bodyMax"),
-            );
-        }
-    }
+    let max_body = max_body(field, file.max_body, body_max, problems);
     let ca_field = format!("{field}.tls.caFile");
     let ca_file = file.tls.ca_file.as_ref().map(|path| folders::resolve(base_dir, path, &ca_field, problems));
     let (name, destinations) = (name?, destinations?);
-    let no_tls = !destinations.iter().any(|destination| destination.schemes.contains(&Scheme::Https));
-    if ca_file.is_some() && no_tls {
-        problems.add(
-            ca_field,
-            "has no use: no destination of the rule has scheme https",
-            "remove it, or call by https",
-        );
+    let by_tls = match &target {
+        Some(target) => target.scheme() == "https",
+        None => destinations.iter().any(|destination| destination.schemes.contains(&Scheme::Https)),
+    };
+    if ca_file.is_some() && !by_tls {
+        let why = match &target {
+            Some(_) => "has no use: the rule's target is called by http",
+            None => "has no use: no destination of the rule has scheme https",
+        };
+        problems.add(ca_field, why, "remove it, or call by https");
     }
     if addresses.len() == file.addresses.len() {
-        literals_are_reachable(field, &destinations, &addresses, problems);
+        match &target {
+            Some(target) => {
+                targets::is_reachable(&target_field, target.host_str().unwrap_or_default(), &addresses, problems)
+            }
+            None => targets::literals_are_reachable(field, &destinations, &addresses, problems),
+        }
     }
-    Some(InboundRule { name, destinations, addresses, timeout: file.timeout, retry: file.retry, max_body, ca_file })
+    let (timeout, retry) = (file.timeout, file.retry);
+    Some(InboundRule { name, destinations, callers, target, addresses, timeout, retry, max_body, ca_file })
+}
+
+fn max_body(field: &str, given: Option<ByteSize>, body_max: ByteSize, problems: &mut Problems) -> ByteSize {
+    let Some(max_body) = given else { return body_max };
+    let body_field = format!("{field}.maxBody");
+    bounds::size_within(&body_field, max_body, ByteSize::b(1), None, problems);
+    if max_body > body_max {
+        let (rule, all) = (format_size(max_body), format_size(body_max));
+        problems.add(
+            body_field,
+            format!("{rule} is larger than limits.bodyMax, {all}"),
+            format!("write at most {all}, or raise limits.bodyMax"),
+        );
+    }
+    max_body
 }
 
 fn names_differ(list: &str, names: &[&str], problems: &mut Problems) {
@@ -116,66 +135,6 @@ fn names_differ(list: &str, names: &[&str], problems: &mut Problems) {
                 "give every rule of the list its own name",
             );
         }
-    }
-}
-
-fn target(text: &str) -> Result<Url, Refusal> {
-    // What may hold a password is not repeated.
-    let shown = if text.contains('@') { "the URL".to_owned() } else { format!("`{text}`") };
-    let refuse =
-        |why: String| Err(Refusal::new(format!("{shown} {why}"), "write a URL such as https://erp.south.svc/base"));
-    let mut url = match Url::parse(text) {
-        Ok(url) => url,
-        Err(error) => return refuse(format!("is not a URL: {error}")),
-    };
-    if scheme(url.scheme()).is_err() {
-        return refuse("is neither http nor https".to_owned());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Refusal::new(
-            "has a user or a password in it",
-            "remove them: credentials do not belong into this file",
-        ));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return refuse("has a query or a fragment".to_owned());
-    }
-    if url.port() == Some(0) {
-        return refuse("has port 0".to_owned());
-    }
-    if !is_plain(url.path()) {
-        return refuse("has an encoded slash, backslash or percent sign in its path".to_owned());
-    }
-    if !url.path().ends_with('/') {
-        let whole = format!("{}/", url.path());
-        url.set_path(&whole);
-    }
-    Ok(url)
-}
-
-fn target_is_covered(field: &str, target: &Url, destinations: &[Destination], problems: &mut Problems) {
-    let host = target.host_str().unwrap_or_default();
-    let port = target.port_or_known_default();
-    let base = target.path();
-    let covered = destinations.iter().any(|destination| {
-        let schemes = &destination.schemes;
-        schemes.iter().any(|scheme| scheme.as_str() == target.scheme())
-            && destination.host.matches(host)
-            && port == Some(destination.port)
-            && destination.paths.iter().any(|path| within(base, path) || within(path, base))
-    });
-    if !covered {
-        problems.add(
-            field,
-            format!(
-                "`{target}` is not covered by the rule's own destinations: every call of the route would be refused"
-            ),
-            format!(
-                "add a destination with scheme {}, host {host}, port {} and a path {base} or above",
-                target.scheme(),
-                port.unwrap_or_default()
-            ),
-        );
     }
 }
 
@@ -199,38 +158,4 @@ fn network(text: &str) -> Result<IpNet, Refusal> {
         ));
     }
     Ok(net)
-}
-
-/// A destination that is a special address can be reached only if `addresses` lists it.
-fn literals_are_reachable(rule: &str, destinations: &[Destination], addresses: &[IpNet], problems: &mut Problems) {
-    for (index, destination) in destinations.iter().enumerate() {
-        let HostPattern::Exact(host) = &destination.host else {
-            continue;
-        };
-        let (special, network) = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-            Ok(address) => (
-                is_special(address) && !addresses.iter().any(|net| net.contains(&address)),
-                IpNet::from(address).to_string(),
-            ),
-            Err(_) => (
-                (host == "localhost" || host.ends_with(".localhost"))
-                    && !addresses.iter().any(|net| net.addr().is_loopback()),
-                "127.0.0.0/8".to_owned(),
-            ),
-        };
-        if special {
-            problems.add(
-                format!("{rule}.destinations[{index}].host"),
-                format!("`{host}` is an address of this machine or of a private network, which `addresses` does not list: every call would be refused"),
-                format!("add {network} to the rule's addresses, if that is meant"),
-            );
-        }
-    }
-}
-
-fn is_special(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_unspecified(),
-    }
 }

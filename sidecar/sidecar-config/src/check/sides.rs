@@ -5,11 +5,12 @@
 
 use std::path::Path;
 
-use super::folders;
+use super::{callers, folders};
 use crate::{
     config::{Local, Mode, Modes, Remote},
     file,
     name::Name,
+    overrides::{Given, Overrides},
     problem::{Problems, Refusal},
     section::{EndpointKind, Identity},
 };
@@ -21,10 +22,35 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// What every public key token begins with, and no secret key does (wire format §12).
 const TOKEN_PREFIX: &str = "hoft1";
 
-pub(super) fn local(file: &file::Local, problems: &mut Problems) -> Option<Local> {
+pub(super) fn local(file: &file::Local, overrides: &Overrides, problems: &mut Problems) -> Option<Local> {
     let name = problems.take("local.name", Name::new(&file.name));
-    let endpoint = problems.take("local.endpoint", endpoint(file.kind, &file.endpoint));
-    Some(Local { name: name?, endpoint: endpoint?, kind: file.kind })
+    let kind = match overrides.kind() {
+        None => Some(file.kind),
+        Some(Given { field, text }) => problems.take(field, kind(text)),
+    };
+    let Given { field, text } = overrides.endpoint(&file.endpoint);
+    let endpoint = kind.and_then(|kind| problems.take(field, endpoint(kind, text)));
+    // The file is one for all pods, so the name in it would be that of all of them.
+    if overrides.kind.is_some() && kind == Some(EndpointKind::Pod) && overrides.endpoint.is_none() {
+        problems.add(
+            "HOFT_ENDPOINT (--endpoint)",
+            "is missing, and HOFT_KIND is pod",
+            "set it to the pod's UID, by a fieldRef to metadata.uid",
+        );
+    }
+    let namespace = overrides.namespace(file.namespace.as_deref());
+    let namespace = namespace.and_then(|Given { field, text }| problems.take(field, callers::namespace(text)));
+    let account = overrides.service_account(file.service_account.as_deref());
+    let service_account =
+        account.and_then(|Given { field, text }| problems.take(field, callers::service_account(text)));
+    Some(Local { name: name?, endpoint: endpoint?, kind: kind?, namespace, service_account })
+}
+
+fn kind(text: &str) -> Result<EndpointKind, Refusal> {
+    let all = [EndpointKind::Gateway, EndpointKind::Pod];
+    all.into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| Refusal::new(format!("`{text}` is not a kind of endpoint"), "write gateway or pod"))
 }
 
 fn endpoint(kind: EndpointKind, text: &str) -> Result<String, Refusal> {

@@ -135,6 +135,8 @@ fn contradictions_of_sides() -> Vec<Contradiction> {
         (instead("{name: north}", "{name: north, endpoint: \"07\"}"), "local.endpoint", "leading zeros"),
         (instead("{name: north}", "{name: north, endpoint: x}"), "local.endpoint", "ordinal"),
         (pod("0A0B"), "local.endpoint", "write `0a0b`"),
+        (instead("{name: north}", "{name: north, namespace: a.b}"), "local.namespace", "name of a namespace"),
+        (instead("{name: north}", "{name: north, serviceAccount: \"\"}"), "local.serviceAccount", "is empty"),
         (keys("keys: []"), "remote.keys", "is empty"),
         (keys("keys: [hoft2AAAA]"), "remote.keys[0]", "does not begin with `hoft1`"),
         (keys("keys: [\"hoft1 AAAA\"]"), "remote.keys[0]", "without line breaks"),
@@ -259,6 +261,7 @@ fn contradictions_of_rules() -> Vec<Contradiction> {
     let good = "destinations: [{host: a.example, methods: [GET], paths: [/v1/]}]";
     let rule = |fields: &str| inbound(&format!("{good}, {fields}"));
     let target = |url: &str| outbound(&format!("{good}, target: \"{url}\""));
+    let server = |url: &str| rule(&format!("target: \"{url}\""));
     let route = "outbound.allow[0].target";
     let twice = format!("outbound: {{allow: [{{name: a, {good}}}, {{name: b, {good}}}, {{name: a, {good}}}]}}");
     vec![
@@ -279,6 +282,21 @@ fn contradictions_of_rules() -> Vec<Contradiction> {
             "inbound.allow[0].tls.caFile",
             "has no use",
         ),
+        (rule("callers: [a/b]"), "inbound.allow[0].callers[0]", "name alone"),
+        (rule("callers: [\"*\"]"), "inbound.allow[0].callers[0]", "remove the list"),
+        (
+            outbound(&format!("{good}, callers: [{{serviceAccount: billing}}, {{serviceAccount: B}}]")),
+            "outbound.allow[0].callers[1].serviceAccount",
+            "not the name of a service account",
+        ),
+        (server("ftp://a.example"), "inbound.allow[0].target", "neither http nor https"),
+        (server("a.example:80"), "inbound.allow[0].target", "neither http nor https"),
+        (server("http://a.example/v1"), "inbound.allow[0].target", "has a path"),
+        (server("http://a.example/?x"), "inbound.allow[0].target", "query"),
+        (server("http://u:secret@a.example"), "inbound.allow[0].target", "credentials"),
+        (server("http://10.0.0.1"), "inbound.allow[0].target", "add 10.0.0.1/32"),
+        (server("http://localhost:1"), "inbound.allow[0].target", "127.0.0.0/8"),
+        (rule("target: http://b.example, tls: {caFile: ca.pem}"), "inbound.allow[0].tls.caFile", "called by http"),
         (target("ftp://a.example/"), route, "neither http nor https"),
         (target("a.example/v1"), route, "is not a URL"),
         (target("https://u:secret@a.example/v1"), route, "credentials"),
@@ -331,6 +349,13 @@ fn what_is_not_a_contradiction_passes() {
             "destinations: [{host: localhost, methods: [GET]}, {host: 127.0.0.1, methods: [GET]}], addresses: [127.0.0.0/8]",
         ),
         inbound("destinations: [{host: 10.1.2.3, methods: [GET]}], addresses: [10.1.2.3]"),
+        inbound(
+            "destinations: [{schemes: [http], host: 10.1.2.3, methods: [GET]}], target: https://a.example:8443, tls: {caFile: ca.pem}",
+        ),
+        inbound(
+            "destinations: [{host: a, methods: [GET]}], target: \"http://[fd00::1]:80/\", addresses: [\"fd00::1\"]",
+        ),
+        instead("{name: north}", "{name: north, namespace: orders, serviceAccount: billing.v2}"),
         destination("host: 93.184.216.34, methods: [GET, CONNECT, PROPFIND]"),
         destination(
             "host: a, port: 8080, schemes: [http, https, http], methods: [\"*\"], paths: [/a//b, \"/%C3%BC/...\"]",
@@ -515,15 +540,22 @@ fn what_the_operator_writes_the_engine_reads() {
     file.mirror.expected_latency = Duration::from_millis(1_500);
     file.mirror.packet_size = crate::ByteSize::b(1_000_001);
     file.heartbeat.interval = Some(Duration::from_secs(30));
+    let destination = Destination {
+        schemes: vec!["http".to_owned()],
+        host: "*.svc".to_owned(),
+        port: Some(8080),
+        methods: vec!["*".to_owned()],
+        paths: vec!["/".to_owned()],
+    };
+    file.outbound.allow = vec![crate::file::OutboundRule {
+        callers: vec![crate::file::Caller { service_account: "billing".to_owned() }],
+        ..crate::file::OutboundRule::new("yes", vec![destination.clone()])
+    }];
     file.inbound.allow = vec![crate::file::InboundRule {
         name: "no".to_owned(),
-        destinations: vec![Destination {
-            schemes: vec!["http".to_owned()],
-            host: "*.svc".to_owned(),
-            port: Some(8080),
-            methods: vec!["*".to_owned()],
-            paths: vec!["/".to_owned()],
-        }],
+        destinations: vec![destination],
+        callers: vec!["orders".to_owned(), "orders".to_owned()],
+        target: Some("http://crm.north.svc:8080".to_owned()),
         addresses: vec!["10.0.0.0/8".to_owned(), "::1".to_owned()],
         timeout: Duration::from_secs(90),
         retry: Retry::Never,
@@ -538,6 +570,9 @@ fn what_the_operator_writes_the_engine_reads() {
     assert_eq!(config.folders.outbox, Path::new("/mirror/out: #1"));
     assert_eq!(config.inbound.allow[0].name.as_str(), "no");
     assert_eq!(config.inbound.allow[0].addresses.len(), 2);
+    assert_eq!(config.inbound.allow[0].callers, ["orders"]);
+    assert_eq!(config.inbound.allow[0].target.as_ref().unwrap().as_str(), "http://crm.north.svc:8080/");
+    assert_eq!(config.outbound.allow[0].callers, ["billing"]);
     assert_eq!(config.mirror.packet_size.as_u64(), 1_000_001);
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::*;
 use crate::{
     config::{Config, Mode},
-    file::{ConfigFile, Destination, InboundRule, OutboundRule, Tls},
+    file::{Caller, ConfigFile, Destination, InboundRule, OutboundRule, Tls},
     read::parse,
     rule::Retry,
     section::{EndpointKind, Folders, Layout, PublishSync},
@@ -39,6 +39,8 @@ fn everything() -> ConfigFile {
         Folders { outbox: "out".into(), inbox: "in".into(), layout: Layout::Tree, publish_sync: PublishSync::Auto };
     let mut file = ConfigFile::new("north", "south", folders, "state".into());
     file.local.kind = EndpointKind::Gateway;
+    file.local.namespace = Some("orders".to_owned());
+    file.local.service_account = Some("billing".to_owned());
     file.remote.keys = vec!["hoft1AAAA".to_owned()];
     file.remote.key_files = vec!["south.pub".into()];
     file.realm = "production".to_owned();
@@ -57,12 +59,15 @@ fn everything() -> ConfigFile {
     file.outbound.allow = vec![OutboundRule {
         name: "erp".to_owned(),
         destinations: vec![destination.clone()],
+        callers: vec![Caller { service_account: "billing".to_owned() }],
         target: Some("https://erp.example/".to_owned()),
         timeout: crate::parse_duration("60s").unwrap(),
     }];
     file.inbound.allow = vec![InboundRule {
         name: "crm".to_owned(),
         destinations: vec![destination],
+        callers: vec!["orders".to_owned()],
+        target: Some("https://crm-2.example".to_owned()),
         addresses: vec!["10.0.0.0/8".to_owned()],
         timeout: crate::parse_duration("60s").unwrap(),
         retry: Retry::Idempotent,

@@ -220,3 +220,22 @@ fn a_full_list_of_ranges_says_nothing_about_what_lies_below() {
     a.receive(now, &report);
     assert_eq!(a.peer.status(now).in_flight_packets, 1, "it is not known yet what is lost");
 }
+
+#[test]
+fn a_peer_that_is_gone_gets_a_heartbeat_an_hour_until_it_is_heard() {
+    let (mut a, mut b, now) = pair(config());
+    let (mut now, _) = a.wait(now.after(61 * SEC));
+    a.peer.expect_nothing(now);
+    // The one that is due anyway, and then one an hour.
+    let mut beats = 0;
+    for _ in 0..5 * 60 {
+        let (later, files) = a.wait(now.after(60 * SEC));
+        beats += files.len();
+        now = later;
+    }
+    assert!((4..=6).contains(&beats), "{beats} heartbeats in five hours");
+    let (_, alive) = b.wait(now);
+    a.receive(now, &alive[alive.len() - 1..]);
+    let (_, files) = a.wait(now.after(61 * SEC));
+    assert_eq!(files.len(), 1, "it is heard again");
+}

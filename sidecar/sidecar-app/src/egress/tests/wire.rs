@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::server::{Server, closed_port, read_request};
-use super::{egress_on, head};
+use super::{egress_on, egress_to, head};
 use crate::egress::call::{self, Content, Reply};
 use crate::egress::{Egress, admission};
 
@@ -204,6 +204,47 @@ async fn the_authority_that_a_rule_names_is_trusted() {
     let egress = egress_on(LOOPBACK, &[server.port], Some(file.path().to_owned()));
     let url = format!("https://localhost:{}/v1/x", server.port);
     assert_eq!(text(call(&egress, "GET", &url).await.unwrap()).await, "ok");
+}
+
+#[tokio::test]
+async fn a_target_is_called_in_the_place_of_the_named_host() {
+    // By TLS, under the target's name, whatever scheme and host the caller named.
+    let (server, file) = tls_server("h2").await;
+    let target = format!("https://localhost:{}", server.port);
+    let egress = egress_to(Some(&target), LOOPBACK, &[], Some(file.path().to_owned()));
+    let reply = call(&egress, "GET", "http://erp.test/v1/x?y=1").await.unwrap();
+    assert_eq!(text(reply).await, "https://erp.test/v1/x?y=1 Some(\"erp.test\")");
+    // Plain, and the certificate of the called name is not asked for.
+    let server = Server::start(|_, mut stream| async move {
+        let request = read_request(&mut stream).await.unwrap();
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{request}", request.len());
+        stream.write_all(response.as_bytes()).await.unwrap();
+    })
+    .await;
+    let egress = egress_to(Some(&server.url("")), LOOPBACK, &[443], None);
+    let echoed = text(call(&egress, "GET", "https://erp.test/v1/x?y=1").await.unwrap()).await;
+    assert!(echoed.starts_with("GET /v1/x?y=1 HTTP/1.1\r\n"), "{echoed}");
+    assert!(echoed.contains("\r\nhost: erp.test\r\n"), "{echoed}");
+}
+
+#[tokio::test]
+async fn the_name_of_a_target_is_what_its_certificate_must_bear() {
+    let (server, file) = tls_server("http/1.1").await;
+    let target = format!("https://127.0.0.1:{}", server.port);
+    let egress = egress_to(Some(&target), LOOPBACK, &[443], Some(file.path().to_owned()));
+    let outcome = outcome(&egress, "GET", "https://localhost/v1/x").await;
+    assert_eq!(outcome, (ProblemKind::TlsCertificate, Executed::No));
+}
+
+#[tokio::test]
+async fn a_target_of_a_denied_address_is_not_connected_to() {
+    let server = Server::canned(OK).await;
+    let target = format!("http://localhost:{}", server.port);
+    let egress = egress_to(Some(&target), &[], &[], None);
+    let problem = call(&egress, "GET", "http://erp.test/v1/x").await.unwrap_err();
+    assert_eq!((problem.kind, problem.executed), (ProblemKind::AddressDenied, Some(Executed::No)));
+    assert!(problem.detail.contains("the target of rule `erp`"), "{}", problem.detail);
+    assert_eq!(server.connections(), 0);
 }
 
 #[tokio::test]

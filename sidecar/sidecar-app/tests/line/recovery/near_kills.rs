@@ -180,7 +180,11 @@ fn a_state_folder_from_a_backup_is_taken_for_the_present() {
         std::fs::remove_dir_all(&state).unwrap();
         std::fs::rename(&backup, &state).unwrap();
         engine.start_again();
-        // The one that went back knows, and says so instead of going on from a past that the other one does not share.
+        // The one that went back finds out by the first packet it hears. A call that was accepted before waits for its own end.
+        crate::process::eventually("the one that went back knows", || {
+            (!engine.statusz()["peers"][0]["halted"].is_null()).then_some(())
+        });
+        // From then on it says so instead of going on from a past that the other one does not share.
         let call = |caller: &Engine, id: &str| {
             let call = caller.door().call("POST", &line.url(&format!("/echo/{id}"))).field("Hoft-Operation-Id", id);
             call.body(b"after the backup").begin().unwrap()
@@ -189,7 +193,6 @@ fn a_state_folder_from_a_backup_is_taken_for_the_present() {
         let problem = super::assert_problem(&call(engine, &own_id).answer().unwrap());
         assert_eq!(problem["type"], "urn:hoft:problem:peer-silent", "{problem}");
         assert_eq!(problem["executed"], "no", "{problem}");
-        assert!(!engine.statusz()["peers"][0]["halted"].is_null());
         let others = call(other, &others_id);
         // The remedy: a new life of the one that went back.
         super::lose_state(engine);

@@ -1,6 +1,5 @@
 //! Full logs and more callers than exchanges: everybody waits or is told to come back, and all goes on afterwards.
 
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -11,35 +10,6 @@ use crate::client::Answer;
 use crate::harness::{Line, Options};
 use crate::process::eventually;
 use crate::upstream::Content;
-
-/// A mirror that was stopped by SIGSTOP; it goes on when this is dropped.
-struct Stopped(String);
-
-impl Stopped {
-    /// Stops the mirror that takes away what `side` writes.
-    fn mirror_of(line: &Line, side: &str) -> Self {
-        let from = line.folder.path().join(side).join("out").display().to_string();
-        let is_it = |pid: &str| {
-            let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let mut arguments = arguments.split(|byte| *byte == 0);
-            arguments.nth(1) == Some(b"mirror") && arguments.any(|argument| argument == from.as_bytes())
-        };
-        let pids = std::fs::read_dir("/proc").unwrap().flatten();
-        let pid = pids.filter_map(|entry| entry.file_name().into_string().ok()).find(|pid| is_it(pid)).unwrap();
-        signal(&pid, "-STOP");
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        signal(&self.0, "-CONT");
-    }
-}
-
-fn signal(pid: &str, signal: &str) {
-    let _ = Command::new("kill").args([signal, pid]).status();
-}
 
 fn small_send_logs() -> Options {
     Options {
@@ -82,7 +52,7 @@ fn upload(line: &Line, length: u64) -> std::io::Result<Answer> {
 fn a_full_send_log_stops_more_than_the_time_it_is_full() {
     let line = Line::start(&small_send_logs());
     line.assert_works();
-    let stopped = Stopped::mirror_of(&line, "north");
+    let stopped = line.outage_from(&line.near);
     thread::scope(|scope| {
         let uploading = scope.spawn(|| upload(&line, 40_000_000));
         let answer = refused_by_full_log(&line);
@@ -102,7 +72,7 @@ fn a_full_send_log_stops_more_than_the_time_it_is_full() {
 fn a_full_send_log_stays_full_after_a_restart() {
     let line = Line::start(&small_send_logs());
     line.assert_works();
-    let stopped = Stopped::mirror_of(&line, "north");
+    let stopped = line.outage_from(&line.near);
     thread::scope(|scope| {
         let uploading = scope.spawn(|| upload(&line, 40_000_000));
         refused_by_full_log(&line);
@@ -124,7 +94,7 @@ fn a_full_send_log_stays_full_after_a_restart() {
 fn a_caller_that_gives_up_while_the_log_is_full_keeps_it_full() {
     let line = Line::start(&small_send_logs());
     line.assert_works();
-    let stopped = Stopped::mirror_of(&line, "north");
+    let stopped = line.outage_from(&line.near);
     let call = line.door().call("POST", &line.url("/sink")).field("Content-Length", "40000000");
     let exchange = call.begin().unwrap();
     let (done, gone) = std::sync::mpsc::channel();
@@ -152,7 +122,7 @@ fn a_caller_that_gives_up_while_the_log_is_full_keeps_it_full() {
 fn a_full_send_log_of_the_far_side_cuts_answers() {
     let line = Line::start(&small_send_logs());
     line.assert_works();
-    let stopped = Stopped::mirror_of(&line, "south");
+    let stopped = line.outage_from(&line.far);
     let mut exchange = line.door().call("GET", &line.url("/source/40000000")).begin().unwrap();
     line.upstream.gates.open("meanwhile");
     let small = line.door().call("GET", &line.url("/gate/meanwhile")).begin().unwrap();
