@@ -162,6 +162,9 @@ pub(crate) static FAMILIES: &[Family] = &[
     gauge("backlog", Some(Base::Bytes), PEER, "Records the peer did not acknowledge, as stored", |s, out| {
         peers(s, |p, labels| out.whole(labels, p.backlog_bytes));
     }),
+    gauge("send_log_room", Some(Base::Bytes), PEER, "Octets that my log still takes for the peer", |s, out| {
+        peers(s, |p, labels| out.whole(labels, p.send_log_room_bytes));
+    }),
     gauge("backlog_records", None, PEER, "Records the peer did not acknowledge", |s, out| {
         peers(s, |p, labels| out.whole(labels, p.backlog_records));
     }),

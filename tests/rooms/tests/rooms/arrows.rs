@@ -11,6 +11,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("disk", &[]),
     ("sidecar-config", &[]),
+    ("crd-types", &[]),
+    ("controller", &["crd-types", "identity", "sidecar-config"]),
     ("identity", &["wire"]),
     ("layer0-pipe", &["disk", "identity", "wire"]),
     ("layer1-replication", &["wire"]),
