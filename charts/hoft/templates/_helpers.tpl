@@ -44,9 +44,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* What the operator may do with peerings and what belongs to them. */}}
 {{- define "hoft.peeringRules" -}}
+# The webhook reads the one peering that a pod names; everything else is watched.
 - apiGroups: [hoft.dev]
   resources: [tunnelpeerings]
-  verbs: [get, list, watch]
+  verbs: [{{ if include "hoft.webhook" . }}get, {{ end }}list, watch]
 - apiGroups: [hoft.dev]
   resources: [tunnelpeerings/status]
   verbs: [patch]
@@ -59,10 +60,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
-# Written whole by server-side apply, never read.
+# Immutable and named by their content: made, never read or changed.
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [create, patch]
+  verbs: [create]
 # Generated keys are handed over once and cannot be read back: no Secret of any peering can.
 - apiGroups: [""]
   resources: [secrets]

@@ -6,12 +6,12 @@
 use std::fmt::Debug;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use crd_types::{TunnelPeering, TunnelPeeringStatus, names};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod, Service};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event as ApiEvent, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -36,9 +36,16 @@ pub async fn children(client: &Client, memory: &Memory, peering: &TunnelPeering,
         return Ok(());
     }
     if let Some(config_map) = &plan.config_map {
-        apply(client, &namespace, config_map).await?;
+        create(client, &namespace, config_map).await?;
     }
     if let Some(service) = &plan.service {
+        if let Some(standing) = read::<Service>(client, &namespace, &service.name_any()).await? {
+            ensure!(
+                is_ours(&standing, &uid),
+                "Service {namespace}/{} belongs to somebody else: rename or delete it, or rename the peering",
+                service.name_any()
+            );
+        }
         apply(client, &namespace, service).await?;
     }
     if let Some(stateful_set) = &plan.stateful_set {
@@ -46,8 +53,8 @@ pub async fn children(client: &Client, memory: &Memory, peering: &TunnelPeering,
     }
     if plan.remove_gateway {
         let name = names::gateway(&peering.name_any());
-        remove::<StatefulSet>(client, &namespace, &name).await?;
-        remove::<Service>(client, &namespace, &name).await?;
+        remove::<StatefulSet>(client, &namespace, &name, &uid).await?;
+        remove::<Service>(client, &namespace, &name, &uid).await?;
     }
     memory.applied(&uid, digest, now);
     Ok(())
@@ -65,14 +72,45 @@ where
     Ok(())
 }
 
-async fn remove<K>(client: &Client, namespace: &str, name: &str) -> Result<()>
+/// Makes an object whose name says what is in it: one that is there already is the same.
+async fn create(client: &Client, namespace: &str, object: &ConfigMap) -> Result<()> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
+    match api.create(&params, object).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("ConfigMap {namespace}/{} cannot be made", object.name_any())),
+    }
+}
+
+async fn read<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    match api.delete(name, &DeleteParams::background()).await {
+    api.get_opt(name).await.with_context(|| format!("{} {namespace}/{name} cannot be read", K::kind(&())))
+}
+
+/// Whether an object was made for the peering with this UID.
+fn is_ours<K: Resource>(object: &K, peering_uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == peering_uid)
+}
+
+/// Deletes an object of ours; one that is another's, or gone, is left alone.
+async fn remove<K>(client: &Client, namespace: &str, name: &str, peering_uid: &str) -> Result<()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let Some(standing) = read::<K>(client, namespace, name).await?.filter(|standing| is_ours(standing, peering_uid))
+    else {
+        return Ok(());
+    };
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let params =
+        DeleteParams::background().preconditions(Preconditions { uid: standing.uid(), ..Preconditions::default() });
+    match api.delete(name, &params).await {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("{} {namespace}/{name} cannot be deleted", K::kind(&()))),
     }
 }
@@ -110,12 +148,14 @@ pub async fn status(
     Ok(true)
 }
 
-/// Writes the conditions of the pods that changed. A pod that is gone by now is left alone.
+/// Writes the conditions of the pods that changed. A pod that is gone by now is left alone; one that fails does not keep
+/// the others from being written.
 ///
 /// # Errors
 /// What the API server said to the first that failed, naming the pod.
 pub async fn pod_conditions(client: &Client, namespace: &str, pods: &[PodStatus]) -> Result<()> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut failure = Ok(());
     for pod in pods.iter().filter(|pod| pod.changed) {
         let patch = json!({
             "apiVersion": "v1",
@@ -129,25 +169,27 @@ pub async fn pod_conditions(client: &Client, namespace: &str, pods: &[PodStatus]
             // Gone, or another pod of the same name (its UID is immutable).
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 422) => {}
             Err(error) => {
-                return Err(error)
+                let failed = Err(error)
                     .with_context(|| format!("the conditions of pod {namespace}/{} cannot be written", pod.pod));
+                failure = failure.and(failed);
             }
         }
     }
-    Ok(())
+    failure
 }
 
 /// Longest note of an Event (events.k8s.io/v1).
 const NOTE_BYTES_MAX: usize = 1024;
 
-/// Tells something about a peering. A failure is logged only: an Event is a courtesy.
-pub async fn tell(recorder: &Recorder, peering: &TunnelPeering, event: &Event) {
+/// Tells something about a peering, and the object that it also concerns: Events of one reason about the same objects
+/// become a series, which keeps the first note only. A failure is logged only: an Event is a courtesy.
+pub async fn tell(recorder: &Recorder, peering: &TunnelPeering, event: &Event, also: Option<ObjectReference>) {
     let told = ApiEvent {
         type_: if event.warning { EventType::Warning } else { EventType::Normal },
         reason: event.reason.to_owned(),
         note: Some(clip(&event.note)),
         action: event.action.to_owned(),
-        secondary: None,
+        secondary: also,
     };
     if let Err(error) = recorder.publish(&told, &peering.object_ref(&())).await {
         tracing::warn!(peering = %peering.name_any(), reason = event.reason, %error, "an Event could not be written");

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crd_types::{TunnelPeering, TunnelPeeringStatus};
+use crd_types::{IdentityStatus, TunnelPeering, TunnelPeeringStatus};
 use kube::ResourceExt;
 
 /// Unchanged children are applied again after this time, in case somebody changed them.
-const REAPPLY_AFTER: Duration = Duration::from_mins(5);
+const REAPPLY_AFTER: Duration = Duration::from_mins(1);
 
 /// Memories by the UID of the peering.
 #[derive(Debug, Default)]
@@ -26,6 +26,7 @@ struct Remembered {
     wanted: Option<(u64, TunnelPeeringStatus)>,
     applied: Option<([u8; 32], Instant)>,
     failure: Option<String>,
+    identity: Option<IdentityStatus>,
 }
 
 impl Memory {
@@ -101,6 +102,17 @@ impl Memory {
         }
     }
 
+    /// Keys that were made for a peering and may not stand in its status yet.
+    #[must_use]
+    pub fn identity(&self, uid: &str) -> Option<IdentityStatus> {
+        self.lock().get(uid).and_then(|one| one.identity.clone())
+    }
+
+    /// Keys were made for a peering: they are used until its status names them, however often that fails.
+    pub fn made(&self, uid: &str, identity: &IdentityStatus) {
+        self.lock().entry(uid.to_owned()).or_default().identity = Some(identity.clone());
+    }
+
     /// Forgets peerings that are not among `uids`.
     pub fn retain(&self, uids: &std::collections::BTreeSet<String>) {
         self.lock().retain(|uid, _| uids.contains(uid));
@@ -119,7 +131,6 @@ fn resource_version(peering: &TunnelPeering) -> Option<u64> {
 mod tests {
     //! Lag and repetition.
     use super::*;
-    use crd_types::IdentityStatus;
 
     fn peering(version: &str) -> TunnelPeering {
         let mut peering: TunnelPeering = serde_yaml::from_str(

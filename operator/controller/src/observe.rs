@@ -3,7 +3,16 @@
 //! Unknown fields are skipped and missing ones have defaults, so operators and engines of neighbouring versions get along.
 //! Test to read first: `tests::what_the_engine_writes_is_read`.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+
+/// Most endpoints of the far side that are looked at.
+const PEERS_MAX: usize = 1_024;
+/// Most open operations that are looked at.
+const OPERATIONS_MAX: usize = 32;
 
 /// `/statusz` of one engine.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -26,10 +35,12 @@ pub struct EngineStatus {
     /// The log takes no more.
     pub log_full: bool,
     /// The oldest operations begun here and not ended.
+    #[serde(deserialize_with = "bounded::<_, _, OPERATIONS_MAX>")]
     pub open_operations: Vec<OpenOperation>,
     /// How many there are in all.
     pub open_operations_total: u64,
     /// Endpoints of the far side.
+    #[serde(deserialize_with = "bounded::<_, _, PEERS_MAX>")]
     pub peers: Vec<Peer>,
 }
 
@@ -65,4 +76,57 @@ pub struct Peer {
     pub oldest_unacknowledged_ms: Option<u64>,
     /// Bytes that it did not acknowledge.
     pub backlog_bytes: u64,
+}
+
+/// A list of which no more than `MAX` are kept: whoever answers in an engine's place must not fill the memory.
+fn bounded<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct First<T, const MAX: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for First<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut kept = Vec::new();
+            while kept.len() < MAX {
+                match list.next_element()? {
+                    Some(one) => kept.push(one),
+                    None => return Ok(kept),
+                }
+            }
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(kept)
+        }
+    }
+
+    deserializer.deserialize_seq(First::<T, MAX>(PhantomData))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Engines of other versions, and what is none.
+    use super::*;
+
+    #[test]
+    fn what_the_engine_writes_is_read() {
+        let status: EngineStatus = serde_json::from_str(
+            r#"{"version":"9","later":{"x":1},"peers":[{"alive":"alive","later":2}],"open_operations":[{"id":"a"}]}"#,
+        )
+        .unwrap();
+        assert_eq!((status.peers.len(), status.open_operations.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_flood_of_peers_is_cut() {
+        let text = format!("{{\"peers\":[{}]}}", vec!["{}"; 50_000].join(","));
+        let status: EngineStatus = serde_json::from_str(&text).unwrap();
+        assert_eq!(status.peers.len(), PEERS_MAX);
+    }
 }

@@ -9,6 +9,7 @@ use crd_types::{TunnelPeering, names};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
+use serde::Deserialize;
 
 use crate::plan::{Container, Instance, Role};
 use crate::reports::{Report, Subject};
@@ -18,14 +19,16 @@ use crate::reports::{Report, Subject};
 pub fn peering_of(pod: &Pod) -> Option<ObjectRef<TunnelPeering>> {
     let namespace = pod.metadata.namespace.as_deref()?;
     let labels = pod.metadata.labels.as_ref()?;
-    let name = labels.get(names::LABEL_INJECT).or_else(|| gateway_label(labels))?;
+    let name = labels.get(names::LABEL_INJECT).or_else(|| gateway_label(pod, labels))?;
     Some(ObjectRef::new(name).within(namespace))
 }
 
-fn gateway_label(labels: &BTreeMap<String, String>) -> Option<&String> {
-    (labels.get(names::LABEL_ROLE).map(String::as_str) == Some(names::ROLE_GATEWAY))
-        .then(|| labels.get(names::LABEL_PEERING))
-        .flatten()
+/// The peering of a gateway's pod: by its labels, and by the StatefulSet that made it.
+fn gateway_label<'a>(pod: &Pod, labels: &'a BTreeMap<String, String>) -> Option<&'a String> {
+    let peering = labels.get(names::LABEL_PEERING)?;
+    let set = names::gateway(peering);
+    let owned = pod.owner_references().iter().any(|owner| owner.kind == "StatefulSet" && owner.name == set);
+    (owned && labels.get(names::LABEL_ROLE).map(String::as_str) == Some(names::ROLE_GATEWAY)).then_some(peering)
 }
 
 /// Whose engine runs in a pod.
@@ -70,6 +73,26 @@ pub fn address(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     engine_status(pod)?.state.as_ref()?.running.as_ref()?;
     status.pod_ip.clone().filter(|address| !address.is_empty())
+}
+
+/// What an engine said at its graceful end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct LastWords {
+    /// The oldest of the calls that it left open.
+    pub open_operations: Vec<String>,
+    /// How many there were in all.
+    pub open_operations_total: u64,
+}
+
+/// The last words of the engine of a pod that is going or gone; `None` while it may run again.
+#[must_use]
+pub fn last_words(pod: &Pod) -> Option<LastWords> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if pod.metadata.deletion_timestamp.is_none() && !matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let ended = engine_status(pod)?.state.as_ref()?.terminated.as_ref()?;
+    serde_json::from_str(ended.message.as_deref()?).ok()
 }
 
 fn has_engine(pod: &Pod) -> bool {
@@ -129,12 +152,30 @@ mod tests {
     fn a_pod_of_another_workload_with_the_peering_label_alone_is_not_an_instance() {
         let pod = pod("metadata: {name: x, namespace: shop, labels: {hoft.dev/peering: south}}");
         assert_eq!(peering_of(&pod), None);
+        let text = "metadata: {name: x, namespace: shop, labels: {hoft.dev/peering: south, hoft.dev/role: gateway}}";
+        assert_eq!(peering_of(&serde_yaml::from_str(text).unwrap()), None, "its StatefulSet did not make it");
+    }
+
+    #[test]
+    fn last_words_count_only_when_the_pod_goes() {
+        let text = |deleted: &str| {
+            format!(
+                "metadata: {{name: app, namespace: shop, labels: {{hoft.dev/inject: south}}{deleted}}}
+spec: {{containers: [{{name: app}}], initContainers: [{{name: hoft}}]}}
+status: {{initContainerStatuses: [{{name: hoft, image: x, imageID: y, ready: false, restartCount: 0,
+  state: {{terminated: {{exitCode: 0, message: '{{\"open_operations\":[\"a\"],\"open_operations_total\":1}}'}}}}}}]}}"
+            )
+        };
+        assert_eq!(last_words(&pod(&text(""))), None, "the container is started again, with its log");
+        let words = last_words(&pod(&text(", deletionTimestamp: 2026-01-01T00:00:00Z"))).unwrap();
+        assert_eq!(words, LastWords { open_operations: vec!["a".to_owned()], open_operations_total: 1 });
     }
 
     #[test]
     fn what_a_crashing_engine_said_is_kept() {
         let pod = pod(
-            "metadata: {name: south-gateway-0, namespace: shop, labels: {hoft.dev/peering: south, hoft.dev/role: gateway}}
+            "metadata: {name: south-gateway-0, namespace: shop, labels: {hoft.dev/peering: south, hoft.dev/role: gateway},
+  ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: south-gateway, uid: s}]}
 spec: {containers: [{name: hoft}]}
 status:
   podIP: 10.0.0.9

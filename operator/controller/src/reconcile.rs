@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use crd_types::{ConditionStatus, ConditionType, TunnelPeering, names};
 use futures_util::StreamExt;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::runtime::events::{Recorder, Reporter};
@@ -33,10 +33,15 @@ use crate::{apply, keys, pods, stranded};
 const RECONCILE_PERIOD: Duration = Duration::from_secs(30);
 /// The same while something is missing that is not watched (a claim, a Service).
 const RECONCILE_PERIOD_INCOMPLETE: Duration = Duration::from_secs(3);
+/// What is still missing after this time is looked for as seldom as the rest.
+const INCOMPLETE_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// With more peerings than this a second, each is looked at less often. Of those that wait for their turn the next is picked
+/// without regard to their age: where the same ones came again before all had theirs, some would wait for ever.
+const PEERINGS_PER_SECOND_MAX: f64 = 16.0;
 /// Changes that come together are dealt with together.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Peerings dealt with at once.
-const CONCURRENCY: u16 = 4;
+/// Peerings dealt with at once: most of a reconcile is waiting for the API server.
+const CONCURRENCY: u16 = 8;
 /// Pause after the first failure, doubled with each.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest pause after failures.
@@ -95,11 +100,21 @@ pub async fn run(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<()> {
+    // Whatever ends this, a panic too, ends the tasks that it began.
+    let stop = stop.child_token();
+    let _ended = stop.clone().drop_guard();
     let (changed, wake) = mpsc::unbounded_channel();
     let reports = Arc::new(Reports::default());
-    let injected = watch_pods(&scope, &client, names::LABEL_INJECT.to_owned(), &changed, &stop);
-    let gateways =
-        watch_pods(&scope, &client, format!("{}={}", names::LABEL_ROLE, names::ROLE_GATEWAY), &changed, &stop);
+    let injected = watch_pods(&scope, &client, names::LABEL_INJECT.to_owned(), &reports, &changed, &stop);
+    let gateways = watch_pods(
+        &scope,
+        &client,
+        // A pod is watched once: one that wears both labels counts as a sidecar.
+        format!("{}={},!{}", names::LABEL_ROLE, names::ROLE_GATEWAY, names::LABEL_INJECT),
+        &reports,
+        &changed,
+        &stop,
+    );
     let pods = vec![injected, gateways];
 
     let controller = Controller::new(scope.api::<TunnelPeering>(&client), watcher::Config::default())
@@ -131,6 +146,13 @@ pub async fn run(
         pods,
         failures: std::sync::Mutex::default(),
     });
+    // A plan made before the pods are known would say that no engine runs.
+    for store in &context.pods {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            ready = store.wait_until_ready() => ready.context("the pods' cache ended")?,
+        }
+    }
     controller
         .run(reconcile, on_failure, Arc::clone(&context))
         .for_each(|outcome| {
@@ -154,6 +176,7 @@ fn watch_pods(
     scope: &Scope,
     client: &Client,
     selector: String,
+    reports: &Arc<Reports>,
     changed: &mpsc::UnboundedSender<ObjectRef<TunnelPeering>>,
     stop: &CancellationToken,
 ) -> Store<Pod> {
@@ -163,14 +186,17 @@ fn watch_pods(
         .modify(slim)
         .reflect(writer)
         .touched_objects();
-    let (changed, stop) = (changed.clone(), stop.clone());
+    let (reports, changed, stop) = (Arc::clone(reports), changed.clone(), stop.clone());
     tokio::spawn(async move {
         let each = stream.for_each(|pod| {
             match pod {
                 Ok(pod) => {
-                    if let Some(peering) = pods::peering_of(&pod) {
+                    if let Some(subject) = pods::subject(&pod) {
+                        if let (Some(words), Some(uid)) = (pods::last_words(&pod), pod.uid()) {
+                            reports.put_last_words(&uid, &subject, Timestamp::now(), words);
+                        }
                         // Nobody listens any more only while stopping.
-                        let _ = changed.send(peering);
+                        let _ = changed.send(subject.peering);
                     }
                 }
                 Err(error) => tracing::warn!(%selector, %error, "pods cannot be watched; it is tried again"),
@@ -242,14 +268,21 @@ async fn one(cached: &TunnelPeering, context: &Context) -> Result<Duration> {
     let mut known = Known::read(&peering, context).await?;
     let mut planned = known.plan(&peering, context);
     if planned.generate_identity {
-        let identity = keys::generate(&context.client, &peering).await?;
-        apply::tell(&context.recorder, &peering, &identity_generated(&identity)).await;
-        let status = peering.status.get_or_insert_default();
-        status.identity = Some(identity);
+        match own_keys(&peering, context).await {
+            Ok(identity) => peering.status.get_or_insert_default().identity = Some(identity),
+            Err(error) => context.memory.apply_failed(&uid, format!("{error:#}")),
+        }
+        known.apply_failure = context.memory.failure(&uid);
         planned = known.plan(&peering, context);
         // The keys' name must stand before anything else can fail, or others would be generated.
-        let status = planned.status.clone();
+        let (status, events) = (planned.status.clone(), planned.events.clone());
         write_status(context, &mut peering, cached, &status).await?;
+        tell_all(context, &peering, &events).await;
+        anyhow::ensure!(status.identity.is_some(), "keys cannot be made: {}", known.apply_failure.unwrap_or_default());
+        planned = known.plan(&peering, context);
+    }
+    if known.gateway_was_changed(&planned) {
+        context.memory.disturb(&uid);
     }
     let applied = apply::children(&context.client, &context.memory, &peering, &planned).await;
     if let Err(error) = &applied {
@@ -260,13 +293,37 @@ async fn one(cached: &TunnelPeering, context: &Context) -> Result<Duration> {
     let events = planned.events.clone();
     let status = planned.status.clone();
     write_status(context, &mut peering, cached, &status).await?;
-    apply::pod_conditions(&context.client, &peering.namespace().unwrap_or_default(), &planned.pods).await?;
-    for event in &events {
-        apply::tell(&context.recorder, &peering, event).await;
-    }
+    tell_all(context, &peering, &events).await;
+    let shown = apply::pod_conditions(&context.client, &peering.namespace().unwrap_or_default(), &planned.pods).await;
     count_conditions(context);
     applied?;
-    Ok(if is_ready(&planned) { RECONCILE_PERIOD } else { RECONCILE_PERIOD_INCOMPLETE })
+    shown?;
+    Ok(period(settled(&planned, Timestamp::now()), context.peerings.len()))
+}
+
+/// When a peering is looked at again, one of so many.
+fn period(settled: bool, peerings: usize) -> Duration {
+    let turn = u32::try_from(peerings).map_or(f64::from(u32::MAX), f64::from) / PEERINGS_PER_SECOND_MAX;
+    let period = if settled { RECONCILE_PERIOD } else { RECONCILE_PERIOD_INCOMPLETE };
+    period.max(Duration::from_secs_f64(turn))
+}
+
+/// The keys that were made for a peering, or new ones.
+async fn own_keys(peering: &TunnelPeering, context: &Context) -> Result<crd_types::IdentityStatus> {
+    let uid = peering.uid().unwrap_or_default();
+    if let Some(made) = context.memory.identity(&uid) {
+        return Ok(made);
+    }
+    let identity = keys::generate(&context.client, peering).await?;
+    context.memory.made(&uid, &identity);
+    apply::tell(&context.recorder, peering, &identity_generated(&identity), None).await;
+    Ok(identity)
+}
+
+async fn tell_all(context: &Context, peering: &TunnelPeering, events: &[Event]) {
+    for event in events {
+        apply::tell(&context.recorder, peering, event, None).await;
+    }
 }
 
 async fn write_status(
@@ -283,8 +340,12 @@ async fn write_status(
     Ok(())
 }
 
-fn is_ready(plan: &Plan) -> bool {
-    plan.status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+/// This side is done, or has not been for so long that it need not be looked at all the time.
+fn settled(plan: &Plan, now: Timestamp) -> bool {
+    let ready = plan.status.conditions.iter().find(|condition| condition.type_ == "Ready");
+    ready.is_some_and(|ready| {
+        ready.status == "True" || now.duration_since(ready.last_transition_time.0) >= INCOMPLETE_MAX
+    })
 }
 
 fn identity_generated(identity: &crd_types::IdentityStatus) -> Event {
@@ -301,7 +362,7 @@ fn identity_generated(identity: &crd_types::IdentityStatus) -> Event {
 
 /// What a plan needs besides the peering.
 struct Known {
-    siblings: Vec<TunnelPeering>,
+    siblings: Vec<Arc<TunnelPeering>>,
     claims: BTreeMap<String, PersistentVolumeClaim>,
     services: BTreeMap<String, Service>,
     stateful_set: Option<StatefulSet>,
@@ -340,6 +401,19 @@ impl Known {
         })
     }
 
+    /// Whether the gateway is not as it was applied: deleted, scaled or edited by somebody else.
+    fn gateway_was_changed(&self, planned: &Plan) -> bool {
+        let replicas = |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.replicas);
+        match (&planned.stateful_set, &self.stateful_set) {
+            (Some(planned), Some(standing)) => {
+                replicas(planned) != replicas(standing)
+                    || planned.annotations().iter().any(|(key, value)| standing.annotations().get(key) != Some(value))
+            }
+            (Some(_), None) => true,
+            (None, _) => planned.remove_gateway,
+        }
+    }
+
     fn plan(&self, peering: &TunnelPeering, context: &Context) -> Plan {
         plan(&World {
             peering,
@@ -366,14 +440,11 @@ where
     api.get_opt(name).await.with_context(|| format!("{} {namespace}/{name} cannot be read", K::kind(&())))
 }
 
-fn siblings(peering: &TunnelPeering, peerings: &Store<TunnelPeering>) -> Vec<TunnelPeering> {
-    let mut siblings: Vec<TunnelPeering> = peerings
-        .state()
-        .iter()
-        .filter(|other| other.namespace() == peering.namespace() && other.name_any() != peering.name_any())
-        .map(|other| (**other).clone())
-        .collect();
-    siblings.sort_by_key(ResourceExt::name_any);
+fn siblings(peering: &TunnelPeering, peerings: &Store<TunnelPeering>) -> Vec<Arc<TunnelPeering>> {
+    let me = &peering.metadata;
+    let mut siblings = peerings.state();
+    siblings.retain(|other| other.metadata.namespace == me.namespace && other.metadata.name != me.name);
+    siblings.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
     siblings
 }
 
@@ -408,4 +479,19 @@ fn count_conditions(context: &Context) {
 fn forget_the_gone(context: &Context) {
     let uids: BTreeSet<String> = context.peerings.state().iter().filter_map(|peering| peering.uid()).collect();
     context.memory.retain(&uids);
+}
+
+#[cfg(test)]
+mod tests {
+    //! How often.
+    use super::*;
+
+    #[test]
+    fn many_peerings_are_each_looked_at_less_often() {
+        assert_eq!(period(true, 1), RECONCILE_PERIOD);
+        assert_eq!(period(false, 40), RECONCILE_PERIOD_INCOMPLETE);
+        assert_eq!(period(false, 160), Duration::from_secs(10));
+        assert_eq!(period(true, 160), RECONCILE_PERIOD);
+        assert_eq!(period(false, 16_000), period(true, 16_000));
+    }
 }

@@ -10,7 +10,8 @@ use crd_types::TunnelPeering;
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::observe::EngineStatus;
+use crate::observe::{EngineStatus, OpenOperation};
+use crate::pods::LastWords;
 
 /// Whose engine it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +65,26 @@ impl Reports {
             }
             Err(cause) => report.unreachable.replace(cause).is_none(),
         }
+    }
+
+    /// Takes what an engine said at its end: newer than any answer of it.
+    pub fn put_last_words(&self, uid: &str, subject: &Subject, now: Timestamp, words: LastWords) {
+        let mut reports = self.lock();
+        let report = reports.entry(uid.to_owned()).or_insert_with(|| Report {
+            subject: subject.clone(),
+            answer: None,
+            unreachable: None,
+        });
+        let mut status = report.answer.take().map(|(_, status)| status).unwrap_or_default();
+        status.open_operations_total = words.open_operations_total;
+        status.open_operations =
+            words.open_operations.into_iter().map(|id| OpenOperation { id, ..OpenOperation::default() }).collect();
+        report.answer = Some((now, status));
+    }
+
+    /// Forgets what `keep` does not name.
+    pub fn retain(&self, keep: impl Fn(&str, &Subject) -> bool) {
+        self.lock().retain(|uid, report| keep(uid, &report.subject));
     }
 
     /// Forgets the pods of a peering that are not among `running`, and returns what was known of them.

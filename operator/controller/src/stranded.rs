@@ -2,14 +2,15 @@
 //!
 //! An injected engine keeps its log on the pod's own volume: when the pod is deleted, nobody is left to fetch the answers of
 //! its calls. The far side finishes what it began (nothing is executed twice), so the calls are named, for people to look
-//! after. A gateway's pod comes back with its log and strands nothing. What is named is what the engine last said.
+//! after. A gateway's pod comes back with its log and strands nothing. What is named is what the engine last said:
+//! its last words where it ended gracefully, else its last answer.
 //! Test to read first: `tests::the_note_names_the_calls_and_says_how_old_the_news_is`.
 
 use std::collections::BTreeSet;
 
 use crd_types::TunnelPeering;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::ResourceExt;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
@@ -30,7 +31,14 @@ pub async fn tell(recorder: &Recorder, peering: &TunnelPeering, pods: &[Store<Po
         if let (true, Some((when, status))) = (report.subject.sidecar, &report.answer)
             && let Some(event) = event(&report.subject.pod, *when, Timestamp::now(), status)
         {
-            apply::tell(recorder, peering, &event).await;
+            let pod = ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                namespace: peering.namespace(),
+                name: Some(report.subject.pod.clone()),
+                ..ObjectReference::default()
+            };
+            apply::tell(recorder, peering, &event, Some(pod)).await;
         }
     }
 }

@@ -39,10 +39,11 @@ pub const MANAGER_POD_STATUS: &str = "hoft-operator-podstatus";
 /// Field manager of the webhook's CA bundle.
 pub const MANAGER_WEBHOOK: &str = "hoft-operator-webhook";
 
-/// Name of the ConfigMap of a peering's engines.
+/// Name of the immutable ConfigMap of a peering's engines; each configuration has one of its own, so that an engine that is
+/// started again in an older pod reads what that pod was made for.
 #[must_use]
-pub fn config_map(peering: &str) -> String {
-    format!("{peering}-engine")
+pub fn config_map(peering: &str, sha256_hex: &str) -> String {
+    format!("{peering}-engine-{}", &sha256_hex[..sha256_hex.len().min(8)])
 }
 
 /// Name of the gateway's StatefulSet and of its Service.

@@ -5,10 +5,11 @@
 //! time, within a second and a half and with status 0: doors first, the driver last; what is in the log goes on at the next
 //! start. A driver that fails ends the process with status 1.
 
+mod last_words;
 mod signals;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -43,7 +44,10 @@ const DRIVER_GRACE: Duration = Duration::from_millis(500);
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
 /// The kubelet may give no more than two seconds between SIGTERM and SIGKILL.
 const STOP_MS_MAX: u128 = 1_500;
-const _: () = assert!(GRACE.as_millis() + DRIVER_GRACE.as_millis() + RUNTIME_GRACE.as_millis() <= STOP_MS_MAX);
+const _: () = assert!(
+    GRACE.as_millis() + last_words::PATIENCE.as_millis() + DRIVER_GRACE.as_millis() + RUNTIME_GRACE.as_millis()
+        <= STOP_MS_MAX
+);
 
 /// Run an engine.
 #[derive(Debug, clap::Args)]
@@ -53,6 +57,10 @@ pub struct SidecarArgs {
     config: PathBuf,
     #[command(flatten)]
     given: GivenArgs,
+    /// File for a line of JSON at a graceful end: the ids of the calls that are still open. On Kubernetes
+    /// /dev/termination-log.
+    #[arg(long, env = "HOFT_TERMINATION_LOG")]
+    termination_log: Option<PathBuf>,
 }
 
 /// Runs the subcommand until a signal ends it.
@@ -88,7 +96,7 @@ async fn run(args: &SidecarArgs) -> Result<()> {
         name = signals.next() => { tracing::info!("{name}: stopping"); false }
         _ = &mut engine.driver_ended => true,
     };
-    engine.stop().await?;
+    engine.stop(args.termination_log.as_deref()).await?;
     if by_itself {
         return Err(anyhow!("the driver ended by itself: this is a bug"));
     }
@@ -100,6 +108,7 @@ async fn run(args: &SidecarArgs) -> Result<()> {
 struct Engine {
     health: Arc<admin::Health>,
     stop: CancellationToken,
+    handle: DriverHandle,
     events: Sender<Event>,
     inbox_commands: Sender<InboxCommand>,
     driver: JoinHandle<Result<(), DriverError>>,
@@ -146,14 +155,17 @@ impl Engine {
         );
         health.set_ready(true);
         let Threads { driver, driver_ended, inbox_commands, hint } = threads;
-        Ok(Self { health, stop, events, inbox_commands, driver, driver_ended, doors, admin, _hint: hint })
+        Ok(Self { health, stop, handle, events, inbox_commands, driver, driver_ended, doors, admin, _hint: hint })
     }
 
     /// Ends it, whatever is open, within bounds.
-    async fn stop(self) -> Result<()> {
+    async fn stop(self, termination_log: Option<&Path>) -> Result<()> {
         self.health.set_ready(false);
         self.stop.cancel();
         let _ = tokio::time::timeout(GRACE, self.doors.ingress).await;
+        if let Some(path) = termination_log {
+            last_words::leave(path, &self.handle).await;
+        }
         // The driver ends before the egress: a call that is cut off here must look like one cut off by a crash, which the
         // next start knows how to go on from, not like one that failed.
         let _ = self.events.send(Event::Stop);
@@ -289,6 +301,7 @@ fn settings(config: &Config, preflight: &Preflight) -> Result<Settings> {
         result_ttl: config.state.result_ttl,
         results_bytes_max: config.state.results.as_u64(),
         loss_timeout: config.heartbeat.loss_timeout(config.mirror.expected_latency),
+        forget_after: config.remote.forget_after,
         inbound: policies::inbound(config)?,
         pseudonym: pseudonym(config),
     })

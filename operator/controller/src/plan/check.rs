@@ -278,6 +278,7 @@ fn folder_conflicts(world: &World<'_>) -> Vec<String> {
     let mut older: Vec<&TunnelPeering> = world
         .siblings
         .iter()
+        .map(|sibling| &**sibling)
         .filter(|sibling| is_other(sibling, world.peering) && is_older(sibling, world.peering))
         .collect();
     older.sort_by_key(|sibling| sibling.name_any());

@@ -316,11 +316,12 @@ pub(super) fn duration_or(text: &str, otherwise: Duration) -> Duration {
     parse_duration(text).unwrap_or(otherwise)
 }
 
-/// The ConfigMap that every engine of the peering reads.
-pub(super) fn config_map(peering: &TunnelPeering, yaml: &str) -> k8s_openapi::api::core::v1::ConfigMap {
+/// The ConfigMap that every engine made for this configuration reads.
+pub(super) fn config_map(peering: &TunnelPeering, config: &Rendered) -> k8s_openapi::api::core::v1::ConfigMap {
     k8s_openapi::api::core::v1::ConfigMap {
-        metadata: super::world::child_metadata(peering, names::config_map(&peering.name_any())),
-        data: Some([(names::CONFIG_KEY.to_owned(), yaml.to_owned())].into()),
+        metadata: super::world::child_metadata(peering, names::config_map(&peering.name_any(), &config.sha256)),
+        data: Some([(names::CONFIG_KEY.to_owned(), config.yaml.clone())].into()),
+        immutable: Some(true),
         ..Default::default()
     }
 }

@@ -83,6 +83,7 @@ impl Engine<'_> {
             field("HOFT_NAMESPACE", "metadata.namespace"),
             field("HOFT_SERVICE_ACCOUNT", "spec.serviceAccountName"),
             value("HOFT_CONFIG_SHA256", self.config_sha256),
+            value("HOFT_TERMINATION_LOG", "/dev/termination-log"),
         ]
     }
 
@@ -170,7 +171,7 @@ impl Engine<'_> {
         Volume {
             name: "hoft-config".to_owned(),
             config_map: Some(ConfigMapVolumeSource {
-                name: names::config_map(&self.peering.name_any()),
+                name: names::config_map(&self.peering.name_any(), self.config_sha256),
                 default_mode: Some(READABLE),
                 ..ConfigMapVolumeSource::default()
             }),

@@ -26,7 +26,7 @@ pub(super) fn events(peering: &TunnelPeering, conditions: &[Condition]) -> Vec<E
             if before.is_none_or(|before| before.reason != mismatch) {
                 events.push(event(true, "KeyMismatch", "CompareKeys", after));
             }
-        } else if after.status == "False" && was("True") {
+        } else if after.status == "False" && (was("True") || (was("Unknown") && was_heard(peering))) {
             events.push(event(true, "PeerLost", "Wait", after));
         } else if after.status == "True" && was("False") {
             events.push(event(false, "PeerRecovered", "Continue", after));
@@ -46,6 +46,15 @@ pub(super) fn events(peering: &TunnelPeering, conditions: &[Condition]) -> Vec<E
         events.push(event(true, "VolumeStalled", "Wait", after));
     }
     events
+}
+
+/// Whether the far side was ever heard: an engine that starts again knows nothing of it yet.
+fn was_heard(peering: &TunnelPeering) -> bool {
+    peering
+        .status
+        .as_ref()
+        .and_then(|status| status.remote.as_ref())
+        .is_some_and(|remote| remote.last_seen_time.is_some())
 }
 
 fn event(warning: bool, reason: &'static str, action: &'static str, condition: &Condition) -> Event {

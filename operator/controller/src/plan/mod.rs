@@ -57,7 +57,7 @@ pub fn plan(world: &World<'_>) -> Plan {
     if let Some(engine) = &engine {
         objects(world, engine, &config, &mut plan);
     }
-    plan.remove_gateway = removes_gateway(world) && !held;
+    plan.remove_gateway = !held && removes_gateway(world, before.is_none(), keys_ready.is_true());
     let planned = programmed::Planned {
         before: before.as_ref(),
         engine: engine.as_ref(),
@@ -95,7 +95,7 @@ fn held_back(world: &World<'_>, health: &Health<'_>, kind: ConditionType, verdic
 }
 
 fn objects(world: &World<'_>, engine: &Engine<'_>, config: &Rendered, plan: &mut Plan) {
-    plan.config_map = Some(config::config_map(world.peering, &config.yaml));
+    plan.config_map = Some(config::config_map(world.peering, config));
     if let Some(gateway) = &world.peering.spec.gateway
         && gateway::foreign(world).is_none()
     {
@@ -104,8 +104,11 @@ fn objects(world: &World<'_>, engine: &Engine<'_>, config: &Rendered, plan: &mut
     }
 }
 
-fn removes_gateway(world: &World<'_>) -> bool {
-    world.peering.spec.gateway.is_none() && world.stateful_set.is_some() && gateway::foreign(world).is_none()
+/// The gateway goes when the spec asks for none, or when no key of the far side is left: a key that was taken back must not
+/// go on working. Its claims stay, with the logs on them. A spec that is refused changes nothing.
+fn removes_gateway(world: &World<'_>, accepted: bool, keys_ready: bool) -> bool {
+    let unasked = accepted && world.peering.spec.gateway.is_none();
+    (unasked || !keys_ready) && world.stateful_set.is_some() && gateway::foreign(world).is_none()
 }
 
 /// What is put into pods from now on.

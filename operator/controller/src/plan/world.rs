@@ -1,6 +1,7 @@
 //! The input and the output of planning.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crd_types::{TunnelPeering, TunnelPeeringStatus};
 use jiff::Timestamp;
@@ -33,7 +34,7 @@ pub struct World<'a> {
     /// The peering, with the status that was last written.
     pub peering: &'a TunnelPeering,
     /// The other peerings of its namespace.
-    pub siblings: &'a [TunnelPeering],
+    pub siblings: &'a [Arc<TunnelPeering>],
     /// The claims of its namespace that it names, by name; a missing one is absent.
     pub claims: &'a BTreeMap<String, PersistentVolumeClaim>,
     /// The Services of its namespace that it names, by name; a missing one is absent.
@@ -106,13 +107,13 @@ pub struct Container {
 pub struct Plan {
     /// Keys must be generated before the rest can be done: none is named by spec or status.
     pub generate_identity: bool,
-    /// Configuration of the engines.
+    /// Configuration of the engines; its name holds the hash of its content.
     pub config_map: Option<ConfigMap>,
     /// The gateway.
     pub stateful_set: Option<StatefulSet>,
     /// The gateway's Service.
     pub service: Option<Service>,
-    /// The gateway's StatefulSet and Service are there and the spec asks for none: delete them.
+    /// The gateway's StatefulSet and Service are there and may not be: delete them.
     pub remove_gateway: bool,
     /// The whole status.
     pub status: TunnelPeeringStatus,

@@ -231,12 +231,17 @@ impl Keeper {
         let Some(mut secret) = found.map_err(|source| KeepError::Read { name: self.secret_name(), source })? else {
             return Ok((Authorities::default(), None));
         };
+        let version = Some(secret.metadata.resource_version.take().unwrap_or_default());
         let mut values = secret.data.take().unwrap_or_default();
+        if values.is_empty() {
+            // As the chart makes it, so that it goes with the release.
+            return Ok((Authorities::default(), version));
+        }
         let text = Zeroizing::new(values.remove(DATA_KEY).unwrap_or_default().0);
         values.into_values().for_each(|mut value| value.0.zeroize());
         let authorities =
             Authorities::parse(&text).map_err(|source| KeepError::Garbage { name: self.secret_name(), source })?;
-        Ok((authorities, Some(secret.metadata.resource_version.unwrap_or_default())))
+        Ok((authorities, version))
     }
 
     /// Writes the CAs over the version that was read, and returns the new version.
@@ -248,10 +253,7 @@ impl Keeper {
                 name: Some(self.settings.secret.clone()),
                 namespace: Some(self.settings.namespace.clone()),
                 resource_version: version,
-                labels: Some(BTreeMap::from([
-                    ("app.kubernetes.io/managed-by".to_owned(), "hoft-operator".to_owned()),
-                    ("app.kubernetes.io/name".to_owned(), "hoft".to_owned()),
-                ])),
+                // No labels: those are the chart's.
                 ..ObjectMeta::default()
             },
             data: Some(BTreeMap::from([(DATA_KEY.to_owned(), ByteString(text.to_vec()))])),

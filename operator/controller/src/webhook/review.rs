@@ -143,25 +143,22 @@ pub(super) fn inject(
              label {label} and call its gateway"
         ));
     };
-    match injection.mechanism {
-        Mechanism::Auto | Mechanism::Webhook => {}
-        Mechanism::AdmissionPolicy => {
-            return Answer::Deny(format!(
-                "TunnelPeering {namespace}/{name} leaves injection to the MutatingAdmissionPolicy hoft-inject, which put no \
-                 engine into this pod: try again if the peering is new, else install the policy, or set \
-                 spec.injection.mechanism: Auto"
-            ));
-        }
-        Mechanism::None => {
-            return Answer::Deny(format!(
-                "TunnelPeering {namespace}/{name} has spec.injection.mechanism: None, so pods get no engine: set it to Auto, \
-                 or remove the label {label}"
-            ));
-        }
+    if injection.mechanism == Mechanism::None {
+        return Answer::Deny(format!(
+            "TunnelPeering {namespace}/{name} has spec.injection.mechanism: None, so pods get no engine: set it to Auto, \
+             or remove the label {label}"
+        ));
     }
     let Some(rendered) = peering.status.as_ref().and_then(|status| status.injection.as_ref()) else {
         return Answer::Deny(not_rendered(peering, namespace, name));
     };
+    if injection.mechanism == Mechanism::AdmissionPolicy {
+        return Answer::Deny(format!(
+            "TunnelPeering {namespace}/{name} leaves injection to the MutatingAdmissionPolicy hoft-inject, which put no \
+             engine into this pod: try again if the peering is new, else install the policy, or set \
+             spec.injection.mechanism: Auto"
+        ));
+    }
     let Some(pod) = &request.object else { return Answer::Unchanged };
     if has_container(pod, "containers") {
         return Answer::Deny(format!(

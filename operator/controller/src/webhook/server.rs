@@ -47,8 +47,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const HEAD_MAX: Duration = Duration::from_secs(60);
 /// How long a request may take, from its head to its answer; the API server waits 5 s.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
-/// How long a connection may stay; the API server then opens another.
-const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(3600);
+/// How long a connection may stay; the API server then opens another. Short, because whoever reaches the port can hold one.
+const CONNECTION_LIFE_MAX: Duration = Duration::from_secs(60);
 /// How long requests under way may take when a connection is to end.
 const GRACE: Duration = Duration::from_secs(5);
 

@@ -2,14 +2,17 @@
 
 use crate::render::{Helm, Objects, POLICY, word, words};
 
-/// What belongs to peerings, in every namespace or in each of those that are watched.
-const PEERINGS: &[&str] = &[
-    "hoft.dev tunnelpeerings: get list watch",
+/// Peerings, in every namespace or in each of those that are watched.
+const PEERINGS: &[&str] = &["hoft.dev tunnelpeerings: list watch"];
+/// The same, with the webhook.
+const PEERINGS_WEBHOOK: &[&str] = &["hoft.dev tunnelpeerings: get list watch"];
+/// What belongs to them, in the same namespaces.
+const CHILDREN: &[&str] = &[
     "hoft.dev tunnelpeerings/status: patch",
     "core pods: list watch",
     "core pods/status: patch",
     "core persistentvolumeclaims: get",
-    "core configmaps: create patch",
+    "core configmaps: create",
     "core secrets: create",
     "core services: create delete get patch",
     "apps statefulsets: create delete get list patch watch",
@@ -59,7 +62,7 @@ fn is_bound(objects: &Objects, kind: &str, name: &str) {
 fn nothing_is_allowed_that_is_not_on_this_list() {
     let Some(helm) = Helm::find() else { return };
     let objects = helm.objects(&[], &[POLICY]);
-    assert_eq!(rules(&objects, "ClusterRole", "hoft-operator"), list(&[PEERINGS]));
+    assert_eq!(rules(&objects, "ClusterRole", "hoft-operator"), list(&[PEERINGS, CHILDREN]));
     assert_eq!(rules(&objects, "Role", "hoft-operator"), list(&[OWN]));
     is_bound(&objects, "ClusterRole", "hoft-operator");
     is_bound(&objects, "Role", "hoft-operator");
@@ -71,7 +74,7 @@ fn nothing_is_allowed_that_is_not_on_this_list() {
 fn the_webhook_adds_its_own_objects_by_name() {
     let Some(helm) = Helm::find() else { return };
     let objects = helm.objects(&[], &[]);
-    assert_eq!(rules(&objects, "ClusterRole", "hoft-operator"), list(&[PEERINGS, CLUSTER_WEBHOOK]));
+    assert_eq!(rules(&objects, "ClusterRole", "hoft-operator"), list(&[PEERINGS_WEBHOOK, CHILDREN, CLUSTER_WEBHOOK]));
     assert_eq!(rules(&objects, "Role", "hoft-operator"), list(&[OWN, OWN_WEBHOOK]));
 }
 
@@ -81,7 +84,7 @@ fn watched_namespaces_leave_no_right_elsewhere() {
     let set = "watchNamespaces={shop,hoft-system}";
     let objects = helm.objects(&[set], &[POLICY]);
     assert!(objects.find("ClusterRole", "hoft-operator").is_none(), "{:?}", objects.names());
-    assert_eq!(rules(&objects, "Role", "hoft-operator-peerings"), list(&[PEERINGS]));
+    assert_eq!(rules(&objects, "Role", "hoft-operator-peerings"), list(&[PEERINGS, CHILDREN]));
     is_bound(&objects, "Role", "hoft-operator-peerings");
     let of_peerings = objects.0.iter().filter(|object| object["metadata"]["name"] == "hoft-operator-peerings");
     let mut places: Vec<String> = of_peerings

@@ -26,6 +26,8 @@ pub(crate) struct Outcome {
     pub(crate) answered: Vec<String>,
     /// An error, or no answer.
     pub(crate) failed: Vec<String>,
+    /// No engine took the call: it never began.
+    pub(crate) refused: Vec<String>,
 }
 
 impl<'a> Traffic<'a> {
@@ -44,7 +46,7 @@ worker() {{
   while [ $n -lt {orders} ] && [ ! -e /tmp/stop-{tag} ]; do
     n=$((n+1)); id={tag}-$1-$n
     if timeout 300 wget -q -O /tmp/answer-$id --post-data=x "http://localhost:8470/to/erp/cgi-bin/order?id=$id" 2>/tmp/error-$id && [ "$(cat /tmp/answer-$id)" = "ordered $id" ]
-    then echo "$id answered"; else echo "$id failed $(cat /tmp/error-$id)"; fi >>/tmp/results-{tag}
+    then echo "$id answered"; else echo "$id failed $(cat /tmp/error-$id)"; sleep 1; fi >>/tmp/results-{tag}
     rm -f /tmp/answer-$id /tmp/error-$id
   done
   echo >/tmp/ended-{tag}-$1
@@ -91,10 +93,11 @@ sh /tmp/traffic-{tag} </dev/null >/dev/null 2>&1 &"#
             .await?;
         let script = format!("cat /tmp/results-{}", self.tag);
         let results = self.cluster.exec(SHOP, &self.pod, "app", &["sh", "-c", &script]).await?;
-        let mut outcome = Outcome { tag: self.tag, answered: Vec::new(), failed: Vec::new() };
+        let mut outcome = Outcome { tag: self.tag, answered: Vec::new(), failed: Vec::new(), refused: Vec::new() };
         for line in results.lines() {
             match line.split_once(' ') {
                 Some((id, "answered")) => outcome.answered.push(id.to_owned()),
+                Some((id, why)) if why.contains("can't connect") => outcome.refused.push(id.to_owned()),
                 _ => outcome.failed.push(line.to_owned()),
             }
         }
@@ -103,13 +106,15 @@ sh /tmp/traffic-{tag} </dev/null >/dev/null 2>&1 &"#
 }
 
 impl Outcome {
-    /// Compares with the server's journal: every answered order stands there once, no order twice, and at most `failures`
-    /// orders failed.
+    /// Compares with the server's journal: every answered order stands there once, no order twice, none that
+    /// was not taken, and at most `failures` failed.
     pub(crate) fn check(&self, journal: &BTreeMap<String, usize>, failures: usize) -> anyhow::Result<()> {
         let doubled: Vec<_> = journal.iter().filter(|(line, count)| line.contains(&self.tag) && **count > 1).collect();
         ensure!(doubled.is_empty(), "executed more than once: {doubled:?}");
         let lost: Vec<_> = self.answered.iter().filter(|id| !journal.contains_key(&format!("POST {id}"))).collect();
         ensure!(lost.is_empty(), "answered and not executed: {lost:?}");
+        let begun: Vec<_> = self.refused.iter().filter(|id| journal.contains_key(&format!("POST {id}"))).collect();
+        ensure!(begun.is_empty(), "refused and executed: {begun:?}");
         ensure!(self.failed.len() <= failures, "more than {failures} orders failed: {:#?}", self.failed);
         ensure!(!self.answered.is_empty(), "no order was answered");
         println!(

@@ -4,7 +4,7 @@
 //! as a sentence; `plan()` plans, `settle()` also writes the status back as the API server would.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crd_types::{ConditionType, IdentityStatus, TunnelPeering, TunnelPeeringStatus};
 use identity::Identity;
@@ -63,7 +63,7 @@ spec:
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub(super) peering: TunnelPeering,
-    pub(super) siblings: Vec<TunnelPeering>,
+    pub(super) siblings: Vec<Arc<TunnelPeering>>,
     pub(super) claims: BTreeMap<String, PersistentVolumeClaim>,
     pub(super) services: BTreeMap<String, Service>,
     pub(super) stateful_set: Option<StatefulSet>,
@@ -160,7 +160,7 @@ impl Scene {
         let mut other = self.clone().spec(patch).peering;
         other.metadata.name = Some(name.to_owned());
         other.metadata.creation_timestamp = yaml(made);
-        self.siblings.push(other);
+        self.siblings.push(Arc::new(other));
         self
     }
 

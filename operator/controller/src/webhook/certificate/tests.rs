@@ -178,9 +178,24 @@ async fn a_leader_that_was_overtaken_overwrites_nothing() {
 }
 
 #[tokio::test]
+async fn the_charts_empty_secret_is_filled_in() {
+    let api = cluster();
+    let metadata =
+        json!({"name": "hoft-webhook-ca", "namespace": "hoft-system", "labels": {"a": "b"}, "resourceVersion": "1"});
+    api.set_object(SECRET, Some(json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque"})));
+    let keeper = keeper(&api);
+    keeper.turn(false, day(0)).await.unwrap();
+    assert_eq!(keeper.served.term(), None, "a standby makes no CA");
+    keeper.turn(true, day(0)).await.unwrap();
+    is_accepted(&api, &keeper, day(0)).unwrap();
+    assert_eq!(authorities(&api), 1);
+    assert_eq!(api.object(SECRET).unwrap()["metadata"]["labels"], json!({"a": "b"}), "the chart's part stays");
+}
+
+#[tokio::test]
 async fn a_secret_of_somebody_else_is_left_alone() {
     let api = cluster();
-    for data in [json!({}), json!({"tls.crt": "eA=="}), json!({DATA_KEY: "eA=="})] {
+    for data in [json!({"tls.crt": "eA=="}), json!({DATA_KEY: "eA=="})] {
         api.set_object(SECRET, Some(json!({"metadata": {"name": "hoft-webhook-ca"}, "data": data})));
         let before = api.object(SECRET);
         let refused = keeper(&api).turn(true, day(0)).await.unwrap_err();

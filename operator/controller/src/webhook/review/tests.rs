@@ -245,6 +245,8 @@ fn a_refusal_names_the_peering_and_the_remedy() {
     };
     let mut unrendered = peering();
     unrendered.status = None;
+    let mut unrendered_policy = with_mechanism(Mechanism::AdmissionPolicy);
+    unrendered_policy.status = None;
     let mut refused = peering();
     let status = refused.status.as_mut().unwrap();
     status.injection = None;
@@ -260,6 +262,7 @@ fn a_refusal_names_the_peering_and_the_remedy() {
         ("none", denied(&pod(), Some(&with_mechanism(Mechanism::None))), "set it to Auto"),
         ("policy", denied(&pod(), Some(&with_mechanism(Mechanism::AdmissionPolicy))), "mechanism: Auto"),
         ("new", denied(&pod(), Some(&unrendered)), "has not looked at it yet"),
+        ("new, by policy", denied(&pod(), Some(&unrendered_policy)), "has not looked at it yet"),
         (
             "refused",
             denied(&pod(), Some(&refused)),
