@@ -82,6 +82,9 @@ pub struct LastWords {
     pub open_operations: Vec<String>,
     /// How many there were in all.
     pub open_operations_total: u64,
+    /// Calls whose callers went shortly before: the pod's programs end before its engine.
+    #[serde(default)]
+    pub abandoned_operations: Vec<String>,
 }
 
 /// The last words of the engine of a pod that is going or gone; `None` while it may run again.
@@ -168,7 +171,10 @@ status: {{initContainerStatuses: [{{name: hoft, image: x, imageID: y, ready: fal
         };
         assert_eq!(last_words(&pod(&text(""))), None, "the container is started again, with its log");
         let words = last_words(&pod(&text(", deletionTimestamp: 2026-01-01T00:00:00Z"))).unwrap();
-        assert_eq!(words, LastWords { open_operations: vec!["a".to_owned()], open_operations_total: 1 });
+        assert_eq!(
+            words,
+            LastWords { open_operations: vec!["a".to_owned()], open_operations_total: 1, ..LastWords::default() }
+        );
     }
 
     #[test]

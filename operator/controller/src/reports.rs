@@ -76,9 +76,9 @@ impl Reports {
             unreachable: None,
         });
         let mut status = report.answer.take().map(|(_, status)| status).unwrap_or_default();
-        status.open_operations_total = words.open_operations_total;
-        status.open_operations =
-            words.open_operations.into_iter().map(|id| OpenOperation { id, ..OpenOperation::default() }).collect();
+        status.open_operations_total = words.open_operations_total + words.abandoned_operations.len() as u64;
+        let ids = words.open_operations.into_iter().chain(words.abandoned_operations);
+        status.open_operations = ids.map(|id| OpenOperation { id, ..OpenOperation::default() }).collect();
         report.answer = Some((now, status));
     }
 

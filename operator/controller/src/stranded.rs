@@ -57,7 +57,7 @@ fn event(pod: &str, when: Timestamp, now: Timestamp, status: &EngineStatus) -> O
         reason: "InstanceStranded",
         action: "PodGone",
         note: format!(
-            "Pod {pod} is gone with its log; {} s before, {total} of its calls had not ended: {}{more}. None is executed twice; \
+            "Pod {pod} is gone with its log; {} s before, {total} of its calls had no answer: {}{more}. None is executed twice; \
              whether each was executed, the far side's journal tells.",
             now.duration_since(when).as_secs().max(0),
             named.join(", ")

@@ -157,6 +157,27 @@ impl Inbox {
         }
     }
 
+    /// The driver's word that this sender is gone and what it sent is not wanted: its verified files go. Numbers already
+    /// seen stay known while there is room, and later files are shown as ever.
+    pub fn forget_sender(&mut self, sender: EndpointId) {
+        let theirs: Vec<FileId> = self
+            .files
+            .iter()
+            .filter(|(_, tracked)| match &tracked.state {
+                State::Waiting(key) | State::Closed { key, .. } => key.life.sender == sender,
+                State::Open(open) => open.key.life.sender == sender,
+                State::Fresh | State::Shown(_) | State::Leaving | State::Left | State::Quarantined { .. } => false,
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in theirs {
+            if let Some(tracked) = self.files.take(id) {
+                let now = tracked.changed_at;
+                self.dispose(id, tracked, now);
+            }
+        }
+    }
+
     /// Shows every packet whose verdict was [`Verdict::Wait`] again at the next scan: an association was confirmed.
     pub fn retry_waiting(&mut self) {
         for id in self.files.ids() {

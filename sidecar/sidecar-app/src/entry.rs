@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 16–63 | layer 1 | peer 16 ‖ the entry as layer 1 encodes it ‖ for `Sent` and `Received`: the record's stored payload |
 //! | 64–127 | layer 2 | as layer 2 encodes it |
-//! | 128 | LIFE | my incarnation 16 ‖ nonce secret 32 |
+//! | 128 | LIFE | my incarnation 16 ‖ nonce secret 32 ‖ first packet number 8 (1 if it is not there) |
 //! | 129 | SENT_AT | peer 16 ‖ seq 8 ‖ stream 8 ‖ record kind 1 ‖ position 12: a record of mine in an older segment |
 //! | 130 | SPOOLED | peer 16 ‖ record header 36 ‖ payload digest 32 ‖ position 12: a received record in an older segment |
 //! | 131 | TAKEN | peer 16 ‖ stream 8 ‖ offset 8: received records of the stream below the offset are given up |
@@ -40,12 +40,7 @@ const POSITION_LEN: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineEntry {
     /// Who I am in this life of the log.
-    Life {
-        /// My incarnation.
-        incarnation: Incarnation,
-        /// What nonces are derived from.
-        nonce_secret: [u8; 32],
-    },
+    Life(Life),
     /// Where a record of mine lies.
     SentAt {
         /// Of which peer's log.
@@ -110,6 +105,17 @@ pub enum EngineEntry {
     },
 }
 
+/// Who I am in this life of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// My incarnation.
+    pub incarnation: Incarnation,
+    /// What nonces are derived from.
+    pub nonce_secret: [u8; 32],
+    /// First packet number for endpoints of which nothing is in the log: above all used for those that were forgotten.
+    pub first_pn: u64,
+}
+
 /// A sent record's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SentPlace {
@@ -139,7 +145,7 @@ impl EngineEntry {
     /// The entry's kind number.
     pub fn kind(&self) -> u8 {
         match self {
-            Self::Life { .. } => 128,
+            Self::Life(_) => 128,
             Self::SentAt { .. } => 129,
             Self::Spooled { .. } => 130,
             Self::Taken { .. } => 131,
@@ -155,9 +161,10 @@ impl EngineEntry {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(112);
         match self {
-            Self::Life { incarnation, nonce_secret } => {
-                out.extend_from_slice(&incarnation.to_bytes());
-                out.extend_from_slice(nonce_secret);
+            Self::Life(life) => {
+                out.extend_from_slice(&life.incarnation.to_bytes());
+                out.extend_from_slice(&life.nonce_secret);
+                put_u64(&mut out, life.first_pn);
             }
             Self::SentAt { peer, place } => {
                 out.extend_from_slice(peer.as_bytes());
@@ -205,7 +212,11 @@ impl EngineEntry {
     pub fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
         let mut input = Input(payload);
         Some(match kind {
-            128 => Self::Life { incarnation: Incarnation::from_bytes(&input.array()?), nonce_secret: input.array()? },
+            128 => Self::Life(Life {
+                incarnation: Incarnation::from_bytes(&input.array()?),
+                nonce_secret: input.array()?,
+                first_pn: if input.0.is_empty() { 1 } else { input.u64()? },
+            }),
             129 => Self::SentAt {
                 peer: input.endpoint()?,
                 place: SentPlace {
@@ -322,6 +333,15 @@ mod tests {
     //! Round trips of the engine's own entries.
     use super::*;
 
+    const LIFE: Life =
+        Life { incarnation: Incarnation { generation: 1, random: [2; 8] }, nonce_secret: [3; 32], first_pn: 4097 };
+
+    #[test]
+    fn a_life_of_an_older_log_begins_at_packet_1() {
+        let payload = EngineEntry::Life(LIFE).encode();
+        assert_eq!(EngineEntry::decode(128, &payload[..48]), Some(EngineEntry::Life(Life { first_pn: 1, ..LIFE })));
+    }
+
     #[test]
     fn every_entry_reads_back() {
         let peer = EndpointId::from_bytes([7; 16]);
@@ -329,7 +349,7 @@ mod tests {
         let position = Position { segment: 3, offset: 4096 };
         let head = RecordHeader { seq: Seq::new(5), stream, offset: 77, raw_len: 9, stored_len: 8, kind: 33, flags: 1 };
         let entries = [
-            EngineEntry::Life { incarnation: Incarnation { generation: 1, random: [2; 8] }, nonce_secret: [3; 32] },
+            EngineEntry::Life(LIFE),
             EngineEntry::SentAt { peer, place: SentPlace { seq: Seq::new(5), stream, kind: 33, position } },
             EngineEntry::Spooled { peer, found: FoundEq(Found { head, pd: [4; 32], position, credited: false }) },
             EngineEntry::Taken { peer, stream, below: 12 },

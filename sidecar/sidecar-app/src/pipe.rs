@@ -32,6 +32,8 @@ const LOOK_PERIOD_MIN: Duration = Duration::from_millis(5);
 pub enum OutboxJob {
     /// Build and publish a packet.
     Publish(Box<PublishJob>),
+    /// Remove everything for this endpoint.
+    Forget(EndpointId),
     /// Remove what earlier starts and interrupted writes left.
     Sweep(Vec<PacketFloor>),
     /// Remove a packet that is not needed any more.
@@ -90,6 +92,8 @@ pub enum InboxCommand {
         /// The number.
         floor: u64,
     },
+    /// This sender is gone: what lies here of it is not wanted.
+    Forget(EndpointId),
     /// Look now: something may have arrived.
     Wake,
     /// A peer's incarnation was confirmed: files that waited for that are looked at again.
@@ -185,6 +189,10 @@ pub fn run_outbox(outbox: Outbox, log: &LogReader, jobs: &Receiver<OutboxJob>, e
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the outbox could not be swept; it is tried again"),
             },
+            OutboxJob::Forget(recipient) => match outbox.forget(recipient) {
+                Ok(report) => tracing::debug!(%recipient, packets = report.removed, "its packets were removed"),
+                Err(error) => tracing::debug!(%recipient, %error, "its packets go by age: they could not be removed"),
+            },
             OutboxJob::Remove { recipient, incarnation, pn } => {
                 if let Err(error) = outbox.remove(recipient, incarnation, pn) {
                     tracing::debug!(%recipient, pn = pn.get(), %error, "a packet could not be removed from the outbox");
@@ -216,6 +224,7 @@ pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &S
                             wake = true;
                         }
                         InboxCommand::Done(file) => inbox.done(file),
+                        InboxCommand::Forget(sender) => inbox.forget_sender(sender),
                         InboxCommand::Floor { sender, incarnation, floor } => {
                             inbox.set_floor(sender, incarnation, floor)
                         }

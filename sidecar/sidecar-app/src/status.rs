@@ -72,6 +72,9 @@ pub struct EngineStatus {
     pub open_operations: Vec<OpenOperation>,
     /// How many there are in all.
     pub open_operations_total: u64,
+    /// Operations that lost their caller before its answer within the last minute: ids, at most 32. Where a whole pod goes, its
+    /// programs end before its engine, and these are the calls that were in flight.
+    pub abandoned_operations: Vec<String>,
     /// Calls of the far side that are open here.
     pub executions: u64,
     /// One per endpoint of the far side.

@@ -5,7 +5,7 @@
 //! It does not say whether folders exist, keys are valid or ports are free: only the engine can.
 //! Test to read first: `the_smallest_file_is_enough` in `read/tests.rs`.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::{
     name::Name,
@@ -72,6 +72,8 @@ pub struct Remote {
     pub keys: Vec<String>,
     /// Files that hold one public key token each.
     pub key_files: Vec<PathBuf>,
+    /// Silence after which an endpoint of the far side that is not its gateway 0 is forgotten; at least four loss timeouts.
+    pub forget_after: Duration,
 }
 
 /// How packets are protected.

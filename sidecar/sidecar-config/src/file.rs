@@ -75,7 +75,7 @@ impl ConfigFile {
         Self {
             version: VERSION,
             local: Local::new(local),
-            remote: Remote { name: remote.to_owned(), keys: Vec::new(), key_files: Vec::new() },
+            remote: Remote { name: remote.to_owned(), keys: Vec::new(), key_files: Vec::new(), forget_after: None },
             realm: String::new(),
             identity: Identity::default(),
             modes: Modes::default(),
@@ -158,6 +158,10 @@ pub struct Remote {
     /// Files that hold one public key token each. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_files: Vec<PathBuf>,
+    /// Silence after which an endpoint of the far side that is not its gateway 0 is forgotten. Default: the larger of 24h
+    /// and four loss timeouts.
+    #[serde(with = "quantity::duration_option", default, skip_serializing_if = "Option::is_none")]
+    pub forget_after: Option<Duration>,
 }
 
 /// How packets are protected, as written: `Checksum`, `Signed` or `Sealed`.

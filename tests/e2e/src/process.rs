@@ -47,7 +47,8 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
-    /// The process that has this id at the moment, unless it has ended (a zombie has).
+    /// The process that has this id at the moment, unless it has ended. A zombie has, but not while other threads of it still
+    /// end: until then it holds its sockets.
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -55,7 +56,8 @@ impl ProcessId {
         let (_, rest) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let started_ticks = fields.get(19)?.parse().ok()?;
-        (*fields.first()? != "Z").then_some(Self { pid, started_ticks })
+        let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        (*fields.first()? != "Z" || threads() > 1).then_some(Self { pid, started_ticks })
     }
 
     /// This very process.

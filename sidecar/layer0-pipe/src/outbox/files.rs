@@ -1,7 +1,8 @@
-//! Files the outbox may remove: retired packets, packets below a floor, leftovers of an interrupted start.
+//! Files the outbox may remove: retired packets, packets below a floor, leftovers of an interrupted start, and all that
+//! is for a recipient that is gone.
 //!
 //! Invariants: only files in folders of this outbox's own endpoint are touched, and only when their packet is
-//! named, below the floor given, or too old for anyone to use. Age is counted from when this process first saw
+//! named, below the floor given, for nobody, or too old for anyone to use. Age is counted from when this process first saw
 //! the file: modification times are never trusted. A folder that new packets go to is never removed.
 //! What this file does not do: decide which packets are retired. Specification: protocol §3 "Garbage collection", §6.
 //! Read first: `a_sweep_removes_what_is_below_the_floor`.
@@ -145,14 +146,64 @@ impl Outbox {
         Ok(report)
     }
 
+    /// Removes every own file for this recipient, of every life and start, with its folders: nobody is expected to read
+    /// them. What cannot be removed now goes by age.
+    ///
+    /// # Errors
+    /// If the folder of the recipient cannot be listed.
+    pub fn forget(&self, recipient: EndpointId) -> io::Result<SweepReport> {
+        self.books().published.retain(|(of, _), _| *of != recipient);
+        let mut report = SweepReport::default();
+        match self.options.layout {
+            Layout::Flat => {
+                let files = self.entries("")?;
+                let hex = recipient.to_hex32();
+                let stem = hex.get(..10).unwrap_or(&hex);
+                let theirs = |name: &str| name.trim_start_matches('.').to_ascii_lowercase().starts_with(stem);
+                self.remove_own("", files.iter().filter(|file| theirs(&file.name)), &mut report);
+            }
+            Layout::Tree => {
+                for folder in self.shards_for(&recipient.to_hex32())? {
+                    let Ok(files) = self.entries(&folder) else { continue };
+                    self.remove_own(&folder, files.iter(), &mut report);
+                    self.drop_empty(&folder);
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    fn remove_own<'a>(&self, folder: &str, files: impl Iterator<Item = &'a DirEntry>, report: &mut SweepReport) {
+        for file in files.filter(|file| file.kind == EntryKind::File) {
+            let leftover = is_part(&file.name);
+            if !leftover && !considered(&file.name) || !self.is_own(folder, &file.name) {
+                continue;
+            }
+            match self.unlink(&join(folder, &file.name)) {
+                Ok(_) if leftover => report.leftovers += 1,
+                Ok(_) => report.removed += 1,
+                Err(error) => {
+                    tracing::debug!(folder, name = file.name, %error, "an outbox file could not be removed");
+                    report.failed += 1;
+                }
+            }
+        }
+    }
+
     /// Every shard folder of this endpoint.
     fn own_folders(&self) -> io::Result<Vec<String>> {
-        let mine = self.sender.to_hex32();
         let mut folders = Vec::new();
         for recipient in self.folders("")? {
-            for life in self.folders(&join(&recipient, &mine)).unwrap_or_default() {
-                folders.extend(self.folders(&life).unwrap_or_default());
-            }
+            folders.extend(self.shards_for(&recipient).unwrap_or_default());
+        }
+        Ok(folders)
+    }
+
+    /// The shard folders of this endpoint in the folder of one recipient.
+    fn shards_for(&self, recipient: &str) -> io::Result<Vec<String>> {
+        let mut folders = Vec::new();
+        for life in self.folders(&join(recipient, &self.sender.to_hex32()))? {
+            folders.extend(self.folders(&life).unwrap_or_default());
         }
         Ok(folders)
     }

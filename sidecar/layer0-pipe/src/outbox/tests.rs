@@ -137,6 +137,29 @@ fn a_sweep_removes_leftovers_after_a_day_and_unknown_lives_after_the_packet_life
 }
 
 #[test]
+fn everything_for_a_recipient_that_is_gone_is_removed_and_nothing_else() {
+    for layout in [Layout::Tree, Layout::Flat] {
+        let out = MemDir::new();
+        let start = || {
+            let options = OutboxOptions { suite: Suite::Checksum, layout, ..OutboxOptions::default() };
+            Outbox::new(Arc::new(out.clone()), north(), None, Arc::default(), options).unwrap()
+        };
+        start().publish(&plan(3, vec![]), &Generated).unwrap();
+        let outbox = start();
+        let other_life = Incarnation { generation: 9, random: [9; 8] };
+        outbox.publish(&plan(5_000, vec![]), &Generated).unwrap();
+        outbox.publish(&PacketPlan { sender_incarnation: other_life, ..plan(1, vec![]) }, &Generated).unwrap();
+        let stays = EndpointId::from_bytes([0x77; 16]);
+        let kept = outbox.publish(&PacketPlan { recipient: stays, ..plan(1, vec![]) }, &Generated).unwrap().path;
+        let report = outbox.forget(south()).unwrap();
+        assert_eq!((report.removed, report.failed), (3, 0));
+        assert_eq!(out.files(), [kept]);
+        assert_eq!(outbox.forget(south()).unwrap(), SweepReport::default());
+        outbox.publish(&plan(6_000, vec![]), &Generated).unwrap();
+    }
+}
+
+#[test]
 fn a_folder_that_vanished_is_made_again() {
     let world = World::new(Suite::Checksum);
     let (path, _) = world.publish(&plan(1, vec![]));

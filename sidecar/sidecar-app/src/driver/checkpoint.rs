@@ -3,43 +3,56 @@
 //! Invariant: replaying a checkpoint and what follows it recreates the state; payloads stay where they are, and the
 //! checkpoint names their places. Order: my life, layer 2, then per peer layer 1, places, marks, spooled records.
 
+use std::collections::BTreeSet;
+
+use layer2_http::far::Executions;
 use wire::EndpointId;
 
 use super::slot::Slot;
 use super::{Driver, DriverError};
 use crate::command::Lane;
-use crate::entry::{EngineEntry, FoundEq};
+use crate::entry::{EngineEntry, FoundEq, Life};
 
 impl Driver {
     /// Starts a new segment with a checkpoint.
     pub(super) fn checkpoint(&mut self) -> Result<(), DriverError> {
-        // Layer 1 speaks of what is durable: everything appended so far must be, and must be known to be.
+        self.rest()?;
+        let entries = self.snapshot(&self.life, &self.far, &BTreeSet::new());
+        self.write_checkpoint(entries)?;
+        Ok(())
+    }
+
+    /// Layer 1 speaks of what is durable: before a checkpoint everything appended so far must be, and must be known to be.
+    pub(super) fn rest(&mut self) -> Result<(), DriverError> {
         self.journal.make_urgent();
         self.persist_all()?;
         self.take_peer_events()?;
         self.journal.make_urgent();
         self.persist_all()?;
-        let entries = self.snapshot();
-        tracing::debug!(entries = entries.len(), "checkpoint");
-        self.journal.roll(entries)?;
         Ok(())
     }
 
-    fn snapshot(&self) -> Vec<(u8, Vec<u8>)> {
+    /// Starts a new segment with these entries; false if there is no space for it.
+    pub(super) fn write_checkpoint(&mut self, entries: Vec<(u8, Vec<u8>)>) -> Result<bool, DriverError> {
+        tracing::debug!(entries = entries.len(), "checkpoint");
+        Ok(self.journal.roll(entries)?)
+    }
+
+    /// The whole state, with this life and journal of executions, without these endpoints.
+    pub(super) fn snapshot(&self, life: &Life, far: &Executions, without: &BTreeSet<EndpointId>) -> Vec<(u8, Vec<u8>)> {
         let mut out = Vec::new();
-        let life = EngineEntry::Life { incarnation: self.incarnation, nonce_secret: self.nonce_secret };
-        put(&mut out, life);
+        put(&mut out, EngineEntry::Life(*life));
         for entry in self.near.checkpoint() {
             let mut payload = Vec::new();
             entry.encode(&mut payload);
             out.push((entry.kind(), payload));
         }
-        for entry in self.far.checkpoint() {
+        for entry in far.checkpoint() {
             let mut payload = Vec::new();
             entry.encode(&mut payload);
             out.push((entry.kind(), payload));
         }
-        for (peer, slot) in &self.slots {
+        for (peer, slot) in self.slots.iter().filter(|(peer, _)| !without.contains(*peer)) {
             snapshot_slot(*peer, slot, &mut out);
         }
         for (operation, Lane { peer, stream, .. }) in &self.results {

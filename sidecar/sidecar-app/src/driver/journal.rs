@@ -150,17 +150,20 @@ impl Journal {
         self.log.needs_checkpoint() && self.put_off.as_ref().is_none_or(|(_, again)| Instant::now() >= *again)
     }
 
-    /// Writes a checkpoint, or puts it off for want of space.
-    pub(super) fn roll(&mut self, entries: Vec<(u8, Vec<u8>)>) -> Result<(), LogError> {
+    /// Writes a checkpoint; false if it is put off for want of space.
+    pub(super) fn roll(&mut self, entries: Vec<(u8, Vec<u8>)>) -> Result<bool, LogError> {
         match self.log.roll(entries.into_iter()) {
-            Ok(_) => self.put_off = None,
+            Ok(_) => {
+                self.put_off = None;
+                Ok(true)
+            }
             Err(error @ LogError::Full { .. }) => {
                 tracing::warn!(%error, "a checkpoint could not be written; it is tried again");
                 self.put_off = Some((error.to_string(), Instant::now() + CHECKPOINT_RETRY));
+                Ok(false)
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
 
     /// Why the last checkpoint was not written.

@@ -7,12 +7,15 @@
 //! Invariants: nothing leaves before what it promises is durable; a failed append or commit ends the loop with an error,
 //! because retrying an fsync would lie; the loop never waits for a folder or a socket. It knows no HTTP beyond the heads
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
-//! what layer 1 reports, `journal.rs` the log, `recover.rs` the start. Test to read first: `tests/line`.
+//! what layer 1 reports, `journal.rs` the log, `recover.rs` the start, `forget.rs` endpoints that are gone, `life.rs` a new
+//! incarnation. Test to read first: `tests/line`.
 
 mod checkpoint;
 mod commands;
 mod far;
+mod forget;
 mod journal;
+mod life;
 mod near;
 mod peer_events;
 mod pipe_events;
@@ -32,15 +35,18 @@ use layer2_http::near::Operations;
 use layer2_http::operation::OperationId;
 use layer2_http::policy::Policy;
 use tokio::sync::mpsc::UnboundedSender;
+use wire::EndpointId;
 use wire::control::EndpointName;
-use wire::{EndpointId, Incarnation};
 
+use self::forget::Watch;
 use self::journal::Journal;
+use self::life::Renewal;
 use self::near::WaitingBegin;
 pub use self::pipe_events::chain;
 pub use self::recover::RecoverError;
 use self::slot::Slot;
 use crate::command::{Command, Lane};
+use crate::entry::Life;
 use crate::exchange::{DriverHandle, FarExchange};
 use crate::pipe::{InboxCommand, InboxEvent, OutboxEvent, OutboxJob};
 use crate::status::EngineFacts;
@@ -90,6 +96,8 @@ pub struct Settings {
     pub results_bytes_max: u64,
     /// Silence after which the peer counts as lost.
     pub loss_timeout: Duration,
+    /// Silence after which an endpoint that is not the default peer is forgotten.
+    pub forget_after: Duration,
     /// What the far side may call: says which calls may be tried again after a crash.
     pub inbound: Policy,
     /// What this engine calls itself in Via and Proxy-Status.
@@ -147,13 +155,15 @@ pub struct Outlets {
 pub struct Driver {
     settings: Settings,
     clock: Clock,
-    incarnation: Incarnation,
-    nonce_secret: [u8; 32],
+    life: Life,
     life_known: bool,
+    /// A peer forgot me: I go on with a new incarnation.
+    renewal: Renewal,
     /// The log is being replayed: slots are not complete yet.
     replaying: bool,
     journal: Journal,
     slots: BTreeMap<EndpointId, Slot>,
+    watch: Watch,
     near: Operations,
     far: Executions,
     outlets: Outlets,
@@ -200,7 +210,7 @@ impl Driver {
                     next = if full { None } else { events.try_recv().ok() };
                 }
             }
-            self.handle_timeouts();
+            self.handle_timeouts()?;
             self.settle()?;
         }
     }
@@ -222,7 +232,7 @@ impl Driver {
         next.min(EXPIRY_PERIOD)
     }
 
-    fn handle_timeouts(&mut self) {
+    fn handle_timeouts(&mut self) -> Result<(), DriverError> {
         let now = self.clock.now();
         for slot in self.slots.values_mut() {
             if slot.peer.poll_timeout().is_some_and(|due| due <= now) {
@@ -233,11 +243,13 @@ impl Driver {
             self.expiry_due = Instant::now() + EXPIRY_PERIOD;
             self.expire();
             self.hush();
+            self.forget_gone()?;
         }
         if Instant::now() >= self.sweep_due {
             self.sweep_due = Instant::now() + SWEEP_PERIOD;
             self.sweep();
         }
+        Ok(())
     }
 
     /// Expects nothing more of peers that are silent for long while others are heard through the same folders: pods that were
@@ -262,7 +274,7 @@ impl Driver {
     fn settle(&mut self) -> Result<(), DriverError> {
         loop {
             self.persist_all()?;
-            if !self.take_peer_events()? {
+            if !self.take_peer_events()? && !self.renew_life_if_due()? {
                 break;
             }
         }
@@ -301,7 +313,7 @@ impl Driver {
         for peer in order {
             let Some(slot) = self.slots.get_mut(&peer) else { continue };
             let Some(transmit) = slot.peer.poll_transmit(now) else { continue };
-            let job = slot.publish_job(&self.settings.me, peer, self.incarnation, transmit);
+            let job = slot.publish_job(&self.settings.me, peer, self.life.incarnation, transmit);
             self.publishing = self.outlets.outbox.send(OutboxJob::Publish(Box::new(job))).is_ok();
             self.next_slot = self.next_slot.wrapping_add(1);
             return;

@@ -58,7 +58,7 @@ impl Driver {
                 let _ = self.outlets.inbox.send(floor);
             }
             PeerEvent::PacketRetired { pn } => {
-                let remove = OutboxJob::Remove { recipient: peer, incarnation: self.incarnation, pn };
+                let remove = OutboxJob::Remove { recipient: peer, incarnation: self.life.incarnation, pn };
                 let _ = self.outlets.outbox.send(remove);
             }
             PeerEvent::Writable => self.writable(peer),
@@ -166,6 +166,9 @@ impl Driver {
             && let Some(slot) = self.slots.get_mut(&peer)
         {
             slot.alarm = Some(format!("{alarm}; {}", alarm.remedy()));
+        }
+        if alarm == Alarm::PeerForgot {
+            self.renewal.want();
         }
     }
 

@@ -3,7 +3,8 @@
 use layer0_pipe::{Closure as FileClosure, PacketFloor, PublishError, Verdict as FileVerdict};
 use layer1_replication::{Closure, Verdict};
 use wire::EndpointId;
-use wire::limits::ENDPOINTS_PER_SIDE_MAX;
+use wire::control::Control;
+use wire::header::Header;
 
 use super::{Driver, DriverError};
 use crate::pipe::{InboxCommand, InboxEvent, OutboxEvent, OutboxJob};
@@ -13,26 +14,12 @@ impl Driver {
         let now = self.clock.now();
         match event {
             InboxEvent::Packet { file, header, control, verdict } => {
-                let answer = match self.slot_of_sender(header.sender) {
-                    None => FileVerdict::Ignore,
-                    Some(slot) => {
-                        let before = slot.peer.status(now).peer_incarnation;
-                        let answer = match slot.peer.handle_packet(now, &header, &control) {
-                            Verdict::Use => {
-                                slot.files.insert((header.sender_incarnation, header.pn), file);
-                                FileVerdict::Use
-                            }
-                            Verdict::Ignore => FileVerdict::Ignore,
-                            Verdict::Wait => FileVerdict::Wait,
-                        };
-                        if slot.peer.status(now).peer_incarnation != before {
-                            // The old association is cleared away before anything of the new one comes in.
-                            self.persist_all()?;
-                            self.take_peer_events()?;
-                        }
-                        answer
-                    }
-                };
+                let answer = self.judge_packet(&header, &control)?;
+                if answer == FileVerdict::Use
+                    && let Some(slot) = self.slots.get_mut(&header.sender)
+                {
+                    slot.files.insert((header.sender_incarnation, header.pn), file);
+                }
                 let _ = verdict.send(answer);
             }
             InboxEvent::Frame { sender, incarnation, pn, records, slot: _ } => {
@@ -64,16 +51,27 @@ impl Driver {
         Ok(())
     }
 
-    /// The slot of a verified sender; a new one is opened within the bound.
-    fn slot_of_sender(&mut self, sender: EndpointId) -> Option<&mut super::slot::Slot> {
-        if !self.slots.contains_key(&sender) {
-            if self.slots.len() >= ENDPOINTS_PER_SIDE_MAX {
-                return None;
-            }
-            tracing::info!(peer = %sender, "a new endpoint of the far side");
-            self.open_slot(sender);
+    /// What becomes of a packet whose prefix is verified.
+    pub(super) fn judge_packet(&mut self, header: &Header, control: &Control) -> Result<FileVerdict, DriverError> {
+        let now = self.clock.now();
+        let Some(slot) = self.slot_of_sender(header.sender)? else { return Ok(FileVerdict::Ignore) };
+        let before = slot.peer.status(now).peer_incarnation;
+        let verdict = slot.peer.handle_packet(now, header, control);
+        let alive = slot.silence.judged(verdict, header.pn.get());
+        let changed = slot.peer.status(now).peer_incarnation != before;
+        if alive {
+            self.watch.heard();
         }
-        self.slots.get_mut(&sender)
+        if changed {
+            // The old association is cleared away before anything of the new one comes in.
+            self.persist_all()?;
+            self.take_peer_events()?;
+        }
+        Ok(match verdict {
+            Verdict::Use => FileVerdict::Use,
+            Verdict::Ignore => FileVerdict::Ignore,
+            Verdict::Wait => FileVerdict::Wait,
+        })
     }
 
     pub(super) fn handle_outbox(&mut self, event: OutboxEvent) {
@@ -110,7 +108,7 @@ impl Driver {
         let now = self.clock.now();
         let floors = self.slots.iter().map(|(peer, slot)| PacketFloor {
             recipient: *peer,
-            incarnation: self.incarnation,
+            incarnation: self.life.incarnation,
             floor: slot.peer.status(now).pn_floor,
         });
         let _ = self.outlets.outbox.send(OutboxJob::Sweep(floors.collect()));

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use disk::log::{Log, LogError, Recovered};
-use layer1_replication::{Entry, Ids, Peer, PeerEvent};
+use layer1_replication::{Entry, Peer, PeerEvent};
 use layer2_http::far::{Executions, FarEntry};
 use layer2_http::fin::code;
 use layer2_http::head::RequestHead;
@@ -26,13 +26,15 @@ use layer2_http::near::{NearEntry, Operations};
 use layer2_http::operation::{Executed, OperationId, State};
 use layer2_http::problem::ProblemKind;
 use wire::record::{FIRST_STORED_KIND, decode_code, kind};
-use wire::{EndpointId, Incarnation, StreamId};
+use wire::{EndpointId, StreamId};
 
+use super::forget::Watch;
 use super::journal::Journal;
+use super::life::Renewal;
 use super::slot::{NearCall, Slot};
 use super::{Clock, Driver, EXPIRY_PERIOD, Outlets, Settings};
 use crate::command::Found;
-use crate::entry::{self, ENGINE_FIRST, EngineEntry, LAYER2_FIRST, SentPlace};
+use crate::entry::{self, ENGINE_FIRST, EngineEntry, LAYER2_FIRST, Life, SentPlace};
 use crate::spool::Spool;
 
 /// First kind of the far side's entries of layer 2.
@@ -120,18 +122,16 @@ impl Driver {
     }
 
     fn empty(settings: Settings, journal: Journal, outlets: Outlets) -> Result<Self, RecoverError> {
-        let (mut random, mut nonce_secret) = ([0; 8], [0; 32]);
-        getrandom::fill(&mut random).map_err(RecoverError::Random)?;
-        getrandom::fill(&mut nonce_secret).map_err(RecoverError::Random)?;
         Ok(Self {
             settings,
             clock: Clock { began: Instant::now() },
             // Used only if the log knows no earlier life.
-            incarnation: Incarnation { generation: 0, random },
-            nonce_secret,
+            life: Life::random().map_err(RecoverError::Random)?,
             life_known: false,
+            renewal: Renewal::default(),
             journal,
             slots: BTreeMap::new(),
+            watch: Watch::new(),
             near: Operations::new(),
             far: Executions::new(),
             outlets,
@@ -152,18 +152,14 @@ impl Driver {
 
     /// Opens a slot for a remote endpoint.
     pub(super) fn open_slot(&mut self, peer: EndpointId) -> &mut Slot {
-        let ids = Ids {
-            me: self.settings.me,
-            my_name: self.settings.my_name.clone(),
-            my_incarnation: self.incarnation,
-            peer,
-            nonce_secret: self.nonce_secret,
-        };
+        let (ids, first_pn, epoch) = (self.ids(peer), self.life.first_pn, self.watch.epoch);
         let (config, now, replaying) = (self.settings.replication.clone(), self.clock.now(), self.replaying);
         self.slots.entry(peer).or_insert_with(|| {
             let mut slot = Slot::new(Peer::new(ids, config, now));
+            slot.epoch = epoch;
             if !replaying {
-                // Nothing of this peer is in the log: its replay is over before it began.
+                // Nothing of this peer is in the log: its replay is over before it began. But it may have been forgotten.
+                slot.peer.replay(Entry::PnBlock { reserved_below: first_pn, floor: first_pn });
                 slot.peer.replay_done(now);
             }
             slot
@@ -249,8 +245,8 @@ impl Driver {
 
     fn replay_engine(&mut self, entry: EngineEntry, gathered: &mut Gathered) {
         match entry {
-            EngineEntry::Life { incarnation, nonce_secret } => {
-                (self.incarnation, self.nonce_secret) = (incarnation, nonce_secret);
+            EngineEntry::Life(life) => {
+                self.life = life;
                 self.life_known = true;
             }
             EngineEntry::SentAt { peer, place } => self.open_slot(peer).place_sent(place),
@@ -283,7 +279,7 @@ impl Driver {
     /// Ends the replay: what is released goes, what stays is pinned, and a first life is noted.
     fn finish_replay(&mut self) -> Result<(), RecoverError> {
         if !self.life_known {
-            let life = EngineEntry::Life { incarnation: self.incarnation, nonce_secret: self.nonce_secret };
+            let life = EngineEntry::Life(self.life);
             self.journal.append(life.kind(), &[&life.encode()], true)?;
             self.life_known = true;
         }

@@ -1,8 +1,13 @@
 //! What the driver tells of itself: the snapshot behind `/statusz` and `/metrics`.
 
+use layer2_http::State;
+
 use super::{Clock, Driver};
 use crate::record::DATA_LEN_MAX;
 use crate::status::{EngineStatus, OPEN_OPERATIONS_MAX, OpenOperation, PeerView, count_states};
+
+/// How long a call that lost its caller is told of.
+const ABANDONED_MS_MAX: i64 = 60_000;
 
 impl Driver {
     pub(super) fn status(&self) -> EngineStatus {
@@ -20,6 +25,10 @@ impl Driver {
         let now_ms = Clock::unix_ms_signed();
         status.open_operations = open.into_iter().map(|view| OpenOperation::new(view, now_ms)).collect();
         status.open_operations_total = total as u64;
+        let left = self.near.list(Some(State::Cancelled), usize::MAX).into_iter();
+        let recent = left
+            .filter(|view| view.ended_ms.is_some_and(|ended_ms| now_ms.saturating_sub(ended_ms) <= ABANDONED_MS_MAX));
+        status.abandoned_operations = recent.take(OPEN_OPERATIONS_MAX).map(|view| view.id.to_string()).collect();
         status.executions = self.slots.values().map(|slot| slot.far_calls.len() as u64).sum();
         status.peers = self
             .slots

@@ -16,6 +16,7 @@ use wire::record::kind;
 use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
 
 use super::Clock;
+use super::forget::Silence;
 use super::journal::Journal;
 use crate::command::{AppendError, Found, Lane, Outgoing, ReadReply};
 use crate::entry::{EngineEntry, SentPlace};
@@ -47,6 +48,7 @@ pub(super) struct Slot {
     /// The operations whose request or response ends with a record of mine.
     pub(super) fins: BTreeMap<Seq, Ending>,
     last_token: Option<PersistToken>,
+    pub(super) silence: Silence,
     /// The last alarm, in words for a person.
     pub(super) alarm: Option<String>,
 }
@@ -120,6 +122,7 @@ impl Slot {
             far_over: BTreeSet::new(),
             fins: BTreeMap::new(),
             last_token: None,
+            silence: Silence::default(),
             alarm: None,
         }
     }

@@ -1,4 +1,4 @@
-//! The last words of an engine: which calls it leaves open, for whoever looks after a pod that goes with its log.
+//! The last words of an engine: which calls it leaves open, and which just lost their caller, for whoever looks after a pod that goes with its log.
 //!
 //! On Kubernetes they become the container's termination message (at most 4,096 bytes), which outlives the container.
 //! Invariants: one line of JSON; ids only, nothing of what was called; at most as many ids as `/statusz` shows. Writing
@@ -20,12 +20,14 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(150);
 struct Words<'a> {
     open_operations: Vec<&'a str>,
     open_operations_total: u64,
+    abandoned_operations: &'a [String],
 }
 
 fn words(status: &EngineStatus) -> serde_json::Result<String> {
     serde_json::to_string(&Words {
         open_operations: status.open_operations.iter().map(|operation| operation.id.as_str()).collect(),
         open_operations_total: status.open_operations_total,
+        abandoned_operations: &status.abandoned_operations,
     })
 }
 
@@ -50,7 +52,10 @@ mod tests {
     #[test]
     fn the_words_are_one_short_line() {
         let empty = EngineStatus::default();
-        assert_eq!(words(&empty).unwrap(), r#"{"open_operations":[],"open_operations_total":0}"#);
+        assert_eq!(
+            words(&empty).unwrap(),
+            r#"{"open_operations":[],"open_operations_total":0,"abandoned_operations":[]}"#
+        );
         let operation = OpenOperation {
             id: "01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
             state: "sent",
@@ -60,9 +65,10 @@ mod tests {
         let full = EngineStatus {
             open_operations: vec![operation; 32],
             open_operations_total: 256,
+            abandoned_operations: vec!["01890a5d-ac96-774b-bcce-b302099a8057".to_owned(); 32],
             ..EngineStatus::default()
         };
         let text = words(&full).unwrap();
-        assert!(text.len() < 2_000 && !text.contains('\n') && !text.contains("erp"), "{text}");
+        assert!(text.len() < 4_000 && !text.contains('\n') && !text.contains("erp"), "{text}");
     }
 }

@@ -67,6 +67,7 @@ fn json_is_the_documented_one() {
         "operations",
         "open_operations",
         "open_operations_total",
+        "abandoned_operations",
         "executions",
         "peers",
     ];

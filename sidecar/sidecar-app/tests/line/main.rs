@@ -16,6 +16,7 @@ mod client;
 mod crash;
 mod doors;
 mod exchanges;
+mod forgotten;
 mod gates;
 mod harness;
 mod http;

@@ -11,15 +11,15 @@ use crate::harness::{Engine, Line, Options, destination, inbound, outbound};
 use crate::process::{eventually, hoft};
 use crate::upstream::Upstream;
 
-const UIDS: [&str; 2] = ["0b5c1f7e-58a1-4a52-8f6e-0d3f9a6f7c11", "7d2a9b40-93c6-4e0b-b1d5-5f1e0c8a2e37"];
+pub(crate) const UIDS: [&str; 2] = ["0b5c1f7e-58a1-4a52-8f6e-0d3f9a6f7c11", "7d2a9b40-93c6-4e0b-b1d5-5f1e0c8a2e37"];
 
 fn beat(file: &mut ConfigFile) {
     file.heartbeat.interval = Some(Duration::from_secs(1));
     file.heartbeat.loss_timeout = Some(Duration::from_secs(5));
 }
 
-/// A line whose far side has no gateway, only a pod; the pod calls.
-fn start(upstream: &Arc<Upstream>) -> Line {
+/// A line whose far side has no gateway, only a pod; the pod calls. All engines beat like this.
+pub(crate) fn start(upstream: &Arc<Upstream>, beat: fn(&mut ConfigFile)) -> Line {
     let (port, url) = (upstream.port, upstream.url("/"));
     let options = Options {
         near: Box::new(move |file| {
@@ -38,7 +38,7 @@ fn start(upstream: &Arc<Upstream>) -> Line {
 }
 
 /// Another pod of side `south`, which the environment names.
-fn another_pod(line: &Line) -> Engine {
+pub(crate) fn another_pod(line: &Line, beat: fn(&mut ConfigFile)) -> Engine {
     let place: &Path = line.folder.path();
     std::fs::create_dir_all(place.join("south-1/state")).unwrap();
     let (port, url) = (line.upstream.port, line.upstream.url("/"));
@@ -71,14 +71,14 @@ fn assert_diagnoses(line: &Line, wanted: &[&str]) {
 #[test]
 fn an_endpoint_that_never_came_and_a_pod_that_is_gone_are_no_trouble_of_the_others() {
     let upstream = Upstream::start();
-    let line = start(&upstream);
+    let line = start(&upstream, beat);
     let call = |engine: &Engine, name: &str| {
         let answer = engine.door().post(&line.url(&format!("/echo/{name}")), b"x").expect_status(200);
         assert_eq!(answer.text(), "x");
     };
     call(&line.far, "first");
     assert_diagnoses(&line, &["healthy", "never_seen"]);
-    let second = another_pod(&line);
+    let second = another_pod(&line, beat);
     call(&second, "second");
     assert_diagnoses(&line, &["healthy", "healthy", "never_seen"]);
     line.far.kill();
@@ -91,8 +91,8 @@ fn an_endpoint_that_never_came_and_a_pod_that_is_gone_are_no_trouble_of_the_othe
 #[test]
 fn status_says_who_the_engine_is_and_what_is_open() {
     let upstream = Upstream::start();
-    let line = start(&upstream);
-    let second = another_pod(&line);
+    let line = start(&upstream, beat);
+    let second = another_pod(&line, beat);
     let status = second.statusz();
     assert_eq!((status["kind"].as_str(), status["endpoint_name"].as_str()), (Some("pod"), Some(UIDS[1])));
     assert_eq!((status["side"].as_str(), status["started"].as_bool()), (Some("south"), Some(true)));
@@ -119,7 +119,7 @@ fn status_says_who_the_engine_is_and_what_is_open() {
 #[test]
 fn variables_that_are_wrong_are_named() {
     let upstream = Upstream::start();
-    let line = start(&upstream);
+    let line = start(&upstream, beat);
     let refused = |variables: &[(&str, &str)], words: &[&str]| {
         for subcommand in [&["sidecar", "--config"][..], &["config", "check"]] {
             let mut command = hoft();

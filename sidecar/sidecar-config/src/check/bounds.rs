@@ -32,6 +32,8 @@ const STREAM_WINDOW_MIN: ByteSize = ByteSize::mib(1);
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest quiet time: longer than the gaps of any mirror.
 const QUIET_MAX: Duration = Duration::from_secs(3600);
+/// Silence after which an endpoint is forgotten, unless the file says otherwise.
+const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Longest duration that still can be added to a clock, 100 years.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -113,6 +115,27 @@ pub(super) fn heartbeat(heartbeat: &Heartbeat, expected_latency: Duration, probl
             format!("write at least {}, or a shorter heartbeat.interval", format_duration(least)),
         );
     }
+}
+
+/// How long an endpoint may be silent before it is forgotten.
+pub(super) fn forget_after(given: Option<Duration>, loss_timeout: Duration, problems: &mut Problems) -> Duration {
+    let least = loss_timeout.saturating_mul(4);
+    let Some(forget_after) = given else {
+        return FORGET_AFTER.max(least);
+    };
+    duration("remote.forgetAfter", forget_after, problems);
+    if !forget_after.is_zero() && forget_after < least {
+        problems.add(
+            "remote.forgetAfter",
+            format!(
+                "{} is shorter than four times the loss timeout of {}: endpoints that are only late would be forgotten",
+                format_duration(forget_after),
+                format_duration(loss_timeout)
+            ),
+            format!("write at least {}, or a shorter heartbeat.lossTimeout", format_duration(least)),
+        );
+    }
+    forget_after
 }
 
 pub(super) fn limits(limits: &Limits, problems: &mut Problems) {

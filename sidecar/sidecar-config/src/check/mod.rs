@@ -28,7 +28,8 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
     let mut problems = Problems::default();
     let local = sides::local(&file.local, overrides, &mut problems);
     let key_listed = !file.remote.keys.is_empty() || !file.remote.key_files.is_empty();
-    let remote = sides::remote(file.remote, base_dir, &mut problems);
+    let loss_timeout = file.heartbeat.loss_timeout(file.mirror.expected_latency);
+    let remote = sides::remote(file.remote, base_dir, loss_timeout, &mut problems);
     if let (Some(local), Some(remote)) = (&local, &remote) {
         sides::names_differ(&local.name, &remote.name, &mut problems);
     }

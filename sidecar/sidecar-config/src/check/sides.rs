@@ -3,9 +3,9 @@
 //! Invariant: whatever a mode needs (secret keys here, public keys of the far side) is named somewhere in the file.
 //! It does not decode keys. Test to read first: `every_contradiction_is_caught` in `read/tests.rs`.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use super::{callers, folders};
+use super::{bounds, callers, folders};
 use crate::{
     config::{Local, Mode, Modes, Remote},
     file,
@@ -66,7 +66,12 @@ fn endpoint(kind: EndpointKind, text: &str) -> Result<String, Refusal> {
     }
 }
 
-pub(super) fn remote(file: file::Remote, base_dir: &Path, problems: &mut Problems) -> Option<Remote> {
+pub(super) fn remote(
+    file: file::Remote,
+    base_dir: &Path,
+    loss_timeout: Duration,
+    problems: &mut Problems,
+) -> Option<Remote> {
     let name = problems.take("remote.name", Name::new(&file.name));
     let mut keys: Vec<String> = Vec::with_capacity(file.keys.len());
     for (index, key) in file.keys.iter().enumerate() {
@@ -86,7 +91,8 @@ pub(super) fn remote(file: file::Remote, base_dir: &Path, problems: &mut Problem
         .enumerate()
         .map(|(index, path)| folders::resolve(base_dir, path, &format!("remote.keyFiles[{index}]"), problems))
         .collect();
-    Some(Remote { name: name?, keys, key_files })
+    let forget_after = bounds::forget_after(file.forget_after, loss_timeout, problems);
+    Some(Remote { name: name?, keys, key_files, forget_after })
 }
 
 fn token(text: &str) -> Result<&str, Refusal> {

@@ -81,6 +81,9 @@ fn an_empty_section_has_the_documented_defaults() {
     assert_eq!(config.heartbeat.interval, None);
     assert_eq!(config.heartbeat.loss_timeout(Duration::from_secs(1)), Duration::from_secs(120));
     assert_eq!(config.heartbeat.loss_timeout(Duration::from_secs(60)), Duration::from_secs(480));
+    assert_eq!(config.remote.forget_after, Duration::from_secs(86_400));
+    let slow = read_here(&with("mirror: {expectedLatency: 2h}")).unwrap();
+    assert_eq!(slow.remote.forget_after, Duration::from_secs(4 * 8 * 2 * 3_600), "late is not gone");
     assert_eq!(config.limits.body_max.as_u64(), 256 << 20);
     assert_eq!(config.limits.header_bytes.as_u64(), 64 << 10);
 }
@@ -179,6 +182,7 @@ fn contradictions_of_folders() -> Vec<Contradiction> {
 fn contradictions_of_bounds() -> Vec<Contradiction> {
     let mirror = |fields: &str| with(&format!("mirror: {{{fields}}}"));
     let heartbeat = |fields: &str| with(&format!("heartbeat: {{{fields}}}"));
+    let remote = |fields: &str| instead("keys: [hoft1AAAA]", &format!("keys: [hoft1AAAA], {fields}"));
     let limits = |fields: &str| with(&format!("limits: {{{fields}}}"));
     let listen = |fields: &str| with(&format!("listen: {{{fields}}}"));
     vec![
@@ -198,6 +202,8 @@ fn contradictions_of_bounds() -> Vec<Contradiction> {
         (heartbeat("interval: 1s, lossTimeout: 14s"), "heartbeat.lossTimeout", "at least 15s"),
         (heartbeat("lossTimeout: 20s"), "heartbeat.lossTimeout", "shorter heartbeat.interval"),
         (heartbeat("lossTimeout: 0s"), "heartbeat.lossTimeout", "is zero"),
+        (remote("forgetAfter: 0s"), "remote.forgetAfter", "is zero"),
+        (remote("forgetAfter: 479s"), "remote.forgetAfter", "at least 8m"),
         (limits("bodyMax: 0"), "limits.bodyMax", "is zero"),
         (limits("headerBytes: 2Mi"), "limits.headerBytes", "at most 1Mi"),
         (limits("headerBytes: 1"), "limits.headerBytes", "at least 1Ki"),
@@ -342,6 +348,7 @@ fn what_is_not_a_contradiction_passes() {
         with("realm: a-1"),
         with("mirror: {packetSize: 500M, expectedLatency: 2h, quietMin: 1h, pollMax: 1ms}"),
         with("heartbeat: {interval: 15s, lossTimeout: 45s}"),
+        instead("keys: [hoft1AAAA]", "keys: [hoft1AAAA], forgetAfter: 8m"),
         instead("{name: north}", "{name: north, kind: pod, endpoint: 0b5c1f7e-58a1-4a52-8f6e-0d3f9a6f7c11}"),
         instead("north.key", "outer/north.key"),
         instead("keys: [hoft1AAAA]", "keys: [\"  hoft1AAAA\\n\"], keyFiles: [a.pub, b.pub]"),

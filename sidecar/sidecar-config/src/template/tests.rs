@@ -43,6 +43,7 @@ fn everything() -> ConfigFile {
     file.local.service_account = Some("billing".to_owned());
     file.remote.keys = vec!["hoft1AAAA".to_owned()];
     file.remote.key_files = vec!["south.pub".into()];
+    file.remote.forget_after = Some(crate::parse_duration("24h").unwrap());
     file.realm = "production".to_owned();
     file.identity.secret_file = Some("north.key".into());
     file.modes.accept = Some(vec!["Sealed".to_owned()]);

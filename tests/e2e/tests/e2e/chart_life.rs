@@ -22,8 +22,8 @@ use crate::world::{self, BACK, CONNECT_PATIENCE, Line, SHOP, SYSTEM};
 const DEFINITION: &str = "CustomResourceDefinition <none> tunnelpeerings.hoft.dev";
 /// A namespace goes within the time of its pods and two rounds of its controller.
 const NAMESPACE_PATIENCE: Duration = Duration::from_secs(90);
-/// Kinds that come and go by themselves.
-const RESTLESS: [&str; 4] = ["Event", "PodMetrics", "NodeMetrics", "IPAddress"];
+/// Kinds that come and go by themselves; an APIService is there for each definition.
+const RESTLESS: [&str; 5] = ["APIService", "Event", "IPAddress", "NodeMetrics", "PodMetrics"];
 
 /// From a cluster without hoft and back to one.
 pub(crate) async fn goes_on_without_the_operator(bed: &TestBed, product: &Product) -> anyhow::Result<()> {
@@ -176,7 +176,8 @@ async fn inventory(cluster: &Cluster) -> anyhow::Result<BTreeSet<String>> {
             return Err(anyhow::anyhow!("kubectl printed {line:?}")).context("no three columns");
         };
         let ours = |word: &str| [SHOP, BACK].iter().any(|own| word == *own || word.starts_with(&format!("{own}-")));
-        let given = matches!((kind, name), ("ConfigMap", "kube-root-ca.crt") | ("ServiceAccount", "default"));
+        let given = matches!((kind, name), ("ConfigMap", "kube-root-ca.crt") | ("ServiceAccount", "default"))
+            || (kind == "Lease" && namespace.starts_with("kube-"));
         let system = (kind, name) == ("Namespace", SYSTEM);
         if !(RESTLESS.contains(&kind) || ours(namespace) || ours(name) && namespace == "<none>" || given || system) {
             objects.insert(words.join(" "));

@@ -9,11 +9,9 @@ use e2e::{Cluster, TestBed};
 
 use crate::engines::GATEWAY;
 use crate::operators::Replicas;
-use crate::procs::{Memory, Process};
+use crate::procs::{ENGINE, Memory, Process};
 use crate::world::{self, BACK, CONNECT_PATIENCE, Line, SHOP};
 
-/// The engines' program in its image.
-const ENGINE: &str = "/hoft";
 /// How long all is left alone before it is measured.
 const IDLE: Duration = Duration::from_secs(20);
 /// What an engine requests where the spec says nothing.
@@ -52,6 +50,9 @@ async fn memory(cluster: &Cluster, namespace: &str, pod: &str) -> anyhow::Result
 
 fn fits(memory: &Memory, request_kib: u64, what: &str) -> anyhow::Result<()> {
     println!("  measured: memory of the {what}: {memory}");
-    ensure!(memory.resident_kib <= request_kib, "the {what} takes {memory}, more than the {request_kib} KiB it requests");
+    ensure!(
+        memory.resident_kib <= request_kib,
+        "the {what} takes {memory}, more than the {request_kib} KiB it requests"
+    );
     Ok(())
 }

@@ -122,6 +122,14 @@ fn say_reasons(judged: &[DynamicObject]) -> anyhow::Result<()> {
         ensure!(accepted.contains(reason), "no peering is {reason}: {accepted:?}");
     }
     println!("  reasons: Accepted {accepted:?}, Programmed {:?}", reasons("Programmed"));
+    // What was accepted must be something that the API server takes; what the engine's own words are, it is free to say.
+    let refused = judged.iter().filter_map(|object| {
+        let value = json!({"status": object.data["status"]});
+        let condition = condition_of(&value, "Programmed").filter(|condition| condition["reason"] == "ApplyFailed")?;
+        Some(format!("{}: {}", object.metadata.name.as_deref().unwrap_or_default(), condition["message"]))
+    });
+    let refused: Vec<String> = refused.collect();
+    println!("  refused by the API server: {} {refused:#?}", refused.len());
     Ok(())
 }
 

@@ -8,6 +8,9 @@ use e2e::{Cluster, Subject};
 use k8s_openapi::api::core::v1::Pod;
 use rustix::process::{Pid, Signal, kill_process};
 
+/// The engines' program in its image.
+pub(crate) const ENGINE: &str = "/hoft";
+
 /// One process of a pod.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process(Pid);

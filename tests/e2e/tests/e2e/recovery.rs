@@ -8,9 +8,10 @@ use e2e::images::product::Product;
 use e2e::wait::PATIENCE;
 use e2e::{Cluster, Subject, TestBed};
 use k8s_openapi::api::core::v1::Pod;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::procs::{ENGINE, Process};
 use crate::traffic::Traffic;
 use crate::world::{self, BACK, CONNECT_PATIENCE, Line, SHOP, SYSTEM, TENTH};
 
@@ -61,20 +62,7 @@ pub(crate) async fn nothing_is_lost_or_doubled(bed: &TestBed, product: &Product)
 
 /// Kills an engine as the kernel would for want of memory: without warning, in its container.
 async fn kill_engine(cluster: &Cluster, namespace: &str, pod: &str) -> anyhow::Result<()> {
-    let found = cluster.object(&Subject::of::<Pod>(namespace, pod)).await?.context("the pod is not there")?;
-    let uid = found["metadata"]["uid"].as_str().context("the pod has no UID")?.to_owned();
-    let mut killed = 0;
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let cgroups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if cgroups.contains(&uid) && command.starts_with(b"/hoft\0sidecar\0") {
-            kill_process(Pid::from_raw(pid).context("no process id")?, Signal::KILL)?;
-            killed += 1;
-        }
-    }
-    ensure!(killed == 1, "{killed} engines run in {namespace}/{pod}");
-    Ok(())
+    Process::of_pod(cluster, namespace, pod, ENGINE).await?.signal(Signal::KILL)
 }
 
 /// The pod of an app goes with calls in flight: they are named, and none is executed twice.

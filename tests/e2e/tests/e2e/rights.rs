@@ -11,7 +11,10 @@ use anyhow::{Context, ensure};
 use e2e::audit::Request;
 use e2e::images::product::Product;
 use e2e::wait::PATIENCE;
-use e2e::{Cluster, TestBed};
+use e2e::{Cluster, Subject, TestBed};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::world::{self, BACK, CONNECT_PATIENCE, Line, OPERATOR, SHOP, SYSTEM};
@@ -33,7 +36,14 @@ struct Right {
 impl std::fmt::Display for Right {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = if self.own { " in its namespace" } else { "" };
-        write!(f, "{} {}{}{}{place}", self.verb, self.resource, if self.group.is_empty() { "" } else { "." }, self.group)
+        write!(
+            f,
+            "{} {}{}{}{place}",
+            self.verb,
+            self.resource,
+            if self.group.is_empty() { "" } else { "." },
+            self.group
+        )
     }
 }
 
@@ -132,13 +142,16 @@ fn lacks_a_right(request: &Request, granted: &BTreeSet<Right>) -> bool {
 
 /// Does what needs the rights: a line whose mirror stops twice, whose gateway goes, and a pod that asks the webhook.
 async fn use_them(bed: &TestBed, product: &Product, unused: &BTreeSet<Right>) -> anyhow::Result<()> {
-    let lacks = |resource: &str, verb: &str| {
-        unused.iter().any(|right| right.resource == resource && right.verb == verb)
-    };
+    let lacks =
+        |resource: &str, verb: &str| unused.iter().any(|right| right.resource == resource && right.verb == verb);
     if lacks("tunnelpeerings", "get") {
         ask_the_webhook(&bed.a).await?;
     }
-    if lacks("tunnelpeerings", "get") && unused.len() == 1 {
+    if unused.iter().any(|right| right.own && right.verb == "create") {
+        delete_what_the_chart_made(&bed.a).await?;
+    }
+    let done_by_now = |right: &Right| right.own || (right.resource == "tunnelpeerings" && right.verb == "get");
+    if unused.iter().all(done_by_now) {
         return Ok(());
     }
     let line = Line::up(bed, product, &[]).await?;
@@ -157,11 +170,17 @@ async fn use_them(bed: &TestBed, product: &Product, unused: &BTreeSet<Right>) ->
     }
     let injection = json!({"spec": {"gateway": null, "injection": {}}});
     bed.b.merge(&south, &injection).await?;
-    bed.b.wait_gone(&gateway(), PATIENCE).await
+    bed.b.wait_gone(&Subject::of::<StatefulSet>(BACK, "north-gateway"), PATIENCE).await
 }
 
-fn gateway() -> e2e::Subject {
-    e2e::Subject::of::<k8s_openapi::api::apps::v1::StatefulSet>(BACK, "north-gateway")
+/// The operator makes by itself what somebody deleted.
+async fn delete_what_the_chart_made(cluster: &Cluster) -> anyhow::Result<()> {
+    let lease = Subject::of::<Lease>(SYSTEM, "hoft-operator");
+    cluster.delete(&lease).await?;
+    cluster.wait_for(&lease, "has a holder", PATIENCE, |found| found["spec"]["holderIdentity"].is_string()).await?;
+    let authorities = Subject::of::<Secret>(SYSTEM, "hoft-webhook-ca");
+    cluster.delete(&authorities).await?;
+    cluster.wait_for(&authorities, "is filled in", PATIENCE, |found| found["data"].is_object()).await.map(drop)
 }
 
 /// A pod whose peering wants the webhook: what the webhook says to it does not matter.

@@ -108,6 +108,24 @@ fn a_partial_file_goes_when_its_number_is_below_the_floor() {
 }
 
 #[test]
+fn files_of_a_sender_that_is_gone_go_and_new_ones_are_shown() {
+    let mut world = World::new(Suite::Checksum);
+    let (partial, bytes) = world.publish(&plan(5, three_frames()));
+    world.put(&partial, &bytes[..1_500]);
+    assert_eq!(world.settle().closures(), [(5, Closure::Partial)]);
+    world.verdict = Verdict::Wait;
+    let waiting = world.deliver(&plan(6, three_frames()));
+    world.run(S);
+    world.inbox.forget_sender(south());
+    assert!(world.folder.contents(&partial).is_some() && world.folder.contents(&waiting).is_some());
+    world.inbox.forget_sender(north());
+    assert!(world.folder.contents(&partial).is_none() && world.folder.contents(&waiting).is_none());
+    world.verdict = Verdict::Use;
+    world.deliver(&plan(7, three_frames()));
+    assert_eq!(world.settle().closures(), [(7, Closure::Complete)]);
+}
+
+#[test]
 fn what_nobody_uses_goes_after_the_largest_packet_lifetime() {
     let options = InboxOptions { mpl: S * 100, ..InboxOptions::default() };
     let mut world = World::with(Suite::Checksum, options);

@@ -88,7 +88,6 @@ async fn without_operator(cluster: &Cluster) -> anyhow::Result<()> {
         refused.contains("failed calling webhook \"pods.hoft.dev\"") && refused.contains("hoft-webhook"),
         "{refused}"
     );
-    println!("  without the operator: {refused}");
     for name in ["plain", "by-policy", "by-auto"] {
         let pod = cluster.wait_pod_ready(SHOP, name, PATIENCE).await?;
         ensure!(super::engine(&pod).is_null() == (name == "plain"), "{name}: {:#}", pod["spec"]["initContainers"]);
@@ -180,7 +179,7 @@ async fn rotations(cluster: &Cluster) -> anyhow::Result<f64> {
     }
     for pod in super::operator_pods(cluster).await? {
         let (_, text) = cluster.pod_get(SYSTEM, &pod, 8080, "/metrics").await?;
-        let expiry = "hoft_operator_webhook_certificate_expiry_timestamp_seconds ";
+        let expiry = "hoft_operator_webhook_certificate_expiry_timestamp_seconds{} ";
         let line =
             text.lines().find_map(|line| line.strip_prefix(expiry)).with_context(|| format!("{pod}:\n{text}"))?;
         let left = line.parse::<f64>()? - Timestamp::now().as_millisecond() as f64 / 1_000.0;

@@ -61,12 +61,12 @@ async fn asked_by(cluster: &Cluster, webhook: bool) -> anyhow::Result<()> {
 /// Makes one of each kind.
 async fn make(cluster: &Cluster, tag: &str) -> anyhow::Result<()> {
     let labels = |kind: &str| json!({"hoft.dev/inject": "south", "kind": kind, "tag": tag});
-    let app = || world::container("app", &format!("{CALL}; {FORBIDDEN_CALL}; sleep 86400"));
+    let app = || world::container("app", &format!("{CALL}; echo; {FORBIDDEN_CALL}; echo; sleep 86400"));
     let once = json!({
         "name": "app",
         "image": e2e::BUSYBOX,
         "imagePullPolicy": "Never",
-        "command": ["sh", "-c", format!("{CALL}; {FORBIDDEN_CALL}")],
+        "command": ["sh", "-c", format!("{CALL}; echo; {FORBIDDEN_CALL}; echo")],
         "securityContext": restricted(),
     });
     let deployment = json!({
@@ -179,8 +179,8 @@ fn got_what_was_rendered(pod: &Value, rendered: &Value) -> anyhow::Result<()> {
         includes(volume, wanted)?;
     }
     let annotations = &metadata["annotations"];
-    let revision = rendered["revision"].as_i64().context("nothing is rendered")?;
-    ensure!(annotations["hoft.dev/injected-version"] == revision.to_string(), "{annotations:#}");
+    let revision = rendered["revision"].as_i64().context("nothing is rendered")?.to_string();
+    ensure!(annotations["hoft.dev/injected-version"] == revision, "{annotations:#}");
     ensure!(annotations["hoft.dev/peering"] == "south", "{annotations:#}");
     if metadata["labels"]["kind"] == "made" {
         ensure!(annotations["example.org/own"] == "kept", "{annotations:#}");
@@ -216,11 +216,11 @@ async fn called(cluster: &Cluster, pod: &Value) -> anyhow::Result<()> {
     let name = pod["metadata"]["name"].as_str().context("a pod without a name")?;
     let own = pod["metadata"]["labels"]["kind"] == "made";
     for container in ["own", "app"].into_iter().filter(|container| own || *container == "app") {
-        // Both calls take a second.
+        // Each call takes a second, and its head comes before its body.
         let log = cluster
             .wait_until(SHOP, "both calls were answered", PATIENCE, || async {
                 let log = cluster.logs(SHOP, name, container).await?;
-                Ok((log.matches("HTTP/1.1 ").count() == 2).then_some(log))
+                Ok((log.matches("\"type\":\"urn:hoft:problem:").count() == 2).then_some(log))
             })
             .await?;
         super::says_problem(&log, 404, "unknown-route")?;

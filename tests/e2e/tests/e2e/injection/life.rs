@@ -49,7 +49,7 @@ pub(crate) async fn counts(bed: &TestBed, product: &Product) -> anyhow::Result<(
     let pod = world::app_pod(cluster, "app").await?;
     let pod = cluster.object(&Subject::of::<Pod>(SHOP, &pod)).await?.context("the app's pod is gone")?;
     let carried = &pod["metadata"]["annotations"]["hoft.dev/injected-version"];
-    ensure!(*carried == newer.to_string(), "the new pod carries {carried}");
+    ensure!(carried.as_str() == Some(&newer.to_string()), "the new pod carries {carried}");
     Ok(())
 }
 

@@ -1,0 +1,473 @@
+//! A driver without threads over a log in memory, and far endpoints that are layer 1 alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use disk::log::{Fault, Log, LogOptions, MemStorage};
+use layer0_pipe::Verdict as FileVerdict;
+use layer1_replication::{Alarm, Closure, Config as ReplicationConfig, Ids, Peer, Timestamp};
+use layer2_http::operation::OperationId;
+use layer2_http::policy::Policy;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio_util::sync::CancellationToken;
+use wire::control::{Control, EndpointName};
+use wire::digest::sha256;
+use wire::header::{HEADER_LEN, Header};
+use wire::record::{Record, kind};
+use wire::{Incarnation, PacketNumber, StreamId};
+
+use super::*;
+use crate::driver::slot::FarCall;
+use crate::driver::{Event, Outlets, Settings};
+use crate::exchange::DriverHandle;
+use crate::pipe::OutboxEvent;
+use crate::status::EngineFacts;
+
+const SEC: Duration = Duration::from_secs(1);
+const LOSS_TIMEOUT: Duration = Duration::from_secs(120);
+const ME: EndpointId = EndpointId::from_bytes([1; 16]);
+const DEFAULT: EndpointId = EndpointId::from_bytes([2; 16]);
+
+fn name() -> EndpointName {
+    EndpointName { kind: "pod".to_owned(), name: "x".to_owned() }
+}
+
+fn settings() -> Settings {
+    Settings {
+        me: ME,
+        facts: EngineFacts::of_test(),
+        my_name: name(),
+        default_peer: DEFAULT,
+        peer_name: "south".to_owned(),
+        replication: ReplicationConfig::default(),
+        result_ttl: 3_600 * SEC,
+        results_bytes_max: 1 << 20,
+        loss_timeout: LOSS_TIMEOUT,
+        forget_after: 86_400 * SEC,
+        inbound: Policy::default(),
+        pseudonym: "hoft-north".to_owned(),
+    }
+}
+
+fn id(n: usize) -> EndpointId {
+    let mut bytes = [0x55; 16];
+    bytes[..8].copy_from_slice(&(n as u64 + 1).to_be_bytes());
+    EndpointId::from_bytes(bytes)
+}
+
+#[derive(Clone)]
+struct File {
+    header: Header,
+    control: Control,
+    records: Vec<Record>,
+}
+
+fn header(sender: (EndpointId, Incarnation), recipient: (EndpointId, Incarnation), pn: PacketNumber) -> Header {
+    Header {
+        minor: 0,
+        suite_number: 1,
+        flags: 0,
+        header_len: HEADER_LEN as u32,
+        control_len: 96,
+        frame_count: 0,
+        frames_at: 384,
+        sender: sender.0,
+        recipient: recipient.0,
+        sender_incarnation: sender.1,
+        recipient_incarnation: recipient.1,
+        pn,
+        sent_at_ms: 0,
+        total_len: 400,
+        signing_key: [0; 8],
+        kem_key: [0; 8],
+        salt: [7; 32],
+        commitment: [0; 32],
+    }
+}
+
+/// An endpoint of the far side.
+struct Far {
+    id: EndpointId,
+    life: Incarnation,
+    peer: Peer,
+    now: Timestamp,
+    payloads: BTreeMap<u64, Bytes>,
+}
+
+impl Far {
+    fn new(id: EndpointId, secret: u8, first_pn: u64) -> Self {
+        let life = Incarnation { generation: 0, random: [9; 8] };
+        let ids = Ids { me: id, my_name: name(), my_incarnation: life, peer: ME, nonce_secret: [secret; 32] };
+        let now = Timestamp::from_micros(0);
+        let mut peer = Peer::new(ids, ReplicationConfig::default(), now);
+        peer.replay(Entry::PnBlock { reserved_below: first_pn, floor: first_pn });
+        peer.replay_done(now);
+        Self { id, life, peer, now, payloads: BTreeMap::new() }
+    }
+
+    fn persist(&mut self) {
+        while let Some(persist) = self.peer.poll_persist() {
+            if let Entry::Sent { head, .. } = &persist.entry {
+                self.payloads.insert(head.seq.get(), persist.payload.clone());
+            }
+            self.peer.handle_persisted(self.now, persist.token);
+        }
+        while self.peer.poll_event().is_some() {}
+    }
+
+    /// Everything it sends within the next seconds.
+    fn send(&mut self) -> Vec<File> {
+        let mut files = Vec::new();
+        self.now = self.now.after(2 * SEC);
+        self.peer.handle_timeout(self.now);
+        self.persist();
+        while let Some(transmit) = self.peer.poll_transmit(self.now) {
+            self.peer.handle_published(self.now, transmit.pn, 5_000);
+            let header = header((self.id, self.life), (ME, transmit.recipient_incarnation), transmit.pn);
+            let record =
+                |head: &wire::RecordHeader| Record { head: *head, payload: self.payloads[&head.seq.get()].clone() };
+            let records = transmit.records.iter().map(|(head, _)| record(head)).collect();
+            files.push(File { header, control: transmit.control, records });
+            self.persist();
+        }
+        files
+    }
+
+    fn receive(&mut self, files: &[File]) {
+        let me = self.id;
+        for file in files.iter().filter(|file| file.header.recipient == me) {
+            if self.peer.handle_packet(self.now, &file.header, &file.control) == Verdict::Use {
+                self.peer.handle_closed(self.now, file.header.sender_incarnation, file.header.pn, Closure::Complete);
+            }
+            self.persist();
+        }
+    }
+
+    /// The head of a request; what it says does not matter here.
+    fn call(&mut self) -> StreamId {
+        let stream = self.peer.open_exchange();
+        let payload = Bytes::from_static(b"no head");
+        self.peer.append(self.now, stream, kind::HEAD, 0, 7, sha256(&[&payload]), payload).unwrap();
+        stream
+    }
+
+    fn associated(&self) -> bool {
+        self.peer.status(self.now).peer_incarnation.is_some()
+    }
+}
+
+/// A driver, and the other ends of its queues.
+struct Bench {
+    driver: Driver,
+    outbox: Receiver<OutboxJob>,
+    inbox: Receiver<InboxCommand>,
+    _events: Receiver<Event>,
+}
+
+impl Bench {
+    fn start(storage: &MemStorage) -> Self {
+        let (log, recovered) = Log::open_on(Arc::new(storage.clone()), *ME.as_bytes(), LogOptions::default()).unwrap();
+        let ((outbox_jobs, outbox), (inbox_commands, inbox), (events, _events)) = (channel(), channel(), channel());
+        let handle = DriverHandle::new(events, log.reader());
+        let outlets = Outlets { egress: unbounded_channel().0, outbox: outbox_jobs, inbox: inbox_commands, handle };
+        let mut driver = Driver::recover(settings(), log, recovered, outlets).unwrap();
+        driver.settle().unwrap();
+        Self { driver, outbox, inbox, _events }
+    }
+
+    fn receive(&mut self, files: &[File]) -> Vec<FileVerdict> {
+        let mut verdicts = Vec::new();
+        for file in files {
+            let (life, pn) = (file.header.sender_incarnation, file.header.pn);
+            let verdict = self.driver.judge_packet(&file.header, &file.control).unwrap();
+            if verdict == FileVerdict::Use {
+                let now = self.driver.clock.now();
+                let slot = self.driver.slots.get_mut(&file.header.sender).unwrap();
+                slot.peer.handle_records(now, life, pn, file.records.clone());
+                slot.peer.handle_closed(now, life, pn, Closure::Complete);
+            }
+            self.driver.settle().unwrap();
+            verdicts.push(verdict);
+        }
+        verdicts
+    }
+
+    /// Everything it sends.
+    fn send(&mut self) -> Vec<File> {
+        let mut files = Vec::new();
+        for _ in 0..2_000 {
+            self.driver.settle().unwrap();
+            let Ok(job) = self.outbox.try_recv() else { break };
+            let OutboxJob::Publish(job) = job else { continue };
+            let plan = job.plan;
+            let recipient = (plan.recipient, plan.recipient_incarnation);
+            let header = header((ME, plan.sender_incarnation), recipient, plan.pn);
+            files.push(File { header, control: plan.control, records: Vec::new() });
+            let published = OutboxEvent::Published { recipient: plan.recipient, pn: plan.pn, bytes: 5_000 };
+            self.driver.handle_outbox(published);
+        }
+        files
+    }
+
+    /// Lets a far endpoint and the driver talk; gives what the far endpoint sent.
+    fn talk(&mut self, far: &mut Far) -> Vec<File> {
+        let mut sent = Vec::new();
+        for _ in 0..6 {
+            let files = far.send();
+            self.receive(&files);
+            sent.extend(files);
+            let answers = self.send();
+            far.receive(&answers);
+            // Answers are sent once a second, acknowledgements a little later.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        sent
+    }
+
+    fn knows(&self, far: &Far) -> bool {
+        self.driver.slots.contains_key(&far.id)
+    }
+
+    fn associated(&self, far: &Far) -> bool {
+        let now = self.driver.clock.now();
+        self.driver.slots.get(&far.id).is_some_and(|slot| slot.peer.status(now).peer_incarnation.is_some())
+    }
+
+    /// As if so much time had gone by in which others were heard.
+    fn pass(&mut self, time: Duration) {
+        self.driver.watch.heard();
+        self.driver.count_silence(Duration::ZERO);
+        self.driver.count_silence(time);
+    }
+
+    fn pass_and_forget(&mut self, time: Duration) {
+        self.pass(time);
+        self.driver.watch.due = Instant::now();
+        self.driver.forget_gone().unwrap();
+    }
+}
+
+#[test]
+fn only_time_in_which_others_are_heard_counts() {
+    let mut silence = Silence::default();
+    assert!(silence.judged(Verdict::Wait, 7));
+    silence.pass(SEC, true);
+    assert_eq!(silence.total, Duration::ZERO, "it was heard since the last time");
+    silence.pass(SEC, true);
+    silence.pass(1_000 * SEC, false);
+    assert_eq!(silence.total, SEC, "an outage makes nobody gone");
+    assert!(!silence.judged(Verdict::Wait, 7) && !silence.judged(Verdict::Wait, 6), "the same files again");
+    silence.pass(SEC, true);
+    assert_eq!(silence.total, 2 * SEC);
+    assert!(silence.judged(Verdict::Use, 3) && silence.judged(Verdict::Wait, 1));
+    silence.pass(SEC, true);
+    assert_eq!(silence.total, Duration::ZERO);
+}
+
+#[test]
+fn who_goes_first() {
+    let candidate = |n, silent: u32, standing| Candidate { endpoint: id(n), silent: SEC * silent, standing };
+    let table = [
+        candidate(0, 1_300, Standing::Settled),
+        candidate(1, 1_199, Standing::Settled),
+        candidate(2, 9_999, Standing::Unsettled),
+        candidate(3, 120, Standing::Stranger),
+        candidate(4, 119, Standing::Stranger),
+    ];
+    assert_eq!(room(&table, LOSS_TIMEOUT), BTreeSet::from([id(0), id(2), id(3)]));
+    assert_eq!(overdue(&table, SEC * 1_250, SEC * 10_000), BTreeSet::from([id(0)]));
+    assert_eq!(overdue(&table, SEC * 1_250, SEC * 9_999), BTreeSet::from([id(0), id(2)]));
+    let many: Vec<_> = (0..200).map(|n| candidate(n, 2_000 + n as u32, Standing::Settled)).collect();
+    assert_eq!(room(&many, LOSS_TIMEOUT), (200 - ROOM_BATCH..200).map(id).collect(), "the longest-silent ones");
+}
+
+#[test]
+fn the_newest_of_more_than_the_table_holds_is_served() {
+    let mut bench = Bench::start(&MemStorage::new());
+    let mut settled = Far::new(id(0), 3, 1);
+    bench.talk(&mut settled);
+    assert!(bench.associated(&settled));
+    let room = ENDPOINTS_PER_SIDE_MAX - bench.driver.slots.len();
+    for n in 1..=room {
+        let hello = Far::new(id(n), 3, 1).send();
+        bench.driver.judge_packet(&hello[0].header, &hello[0].control).unwrap();
+    }
+    let mut newest = Far::new(id(5_000), 3, 1);
+    let hello = newest.send();
+    assert_eq!(bench.receive(&hello), [FileVerdict::Ignore], "nobody is gone yet");
+    assert!(!bench.knows(&newest));
+    bench.pass(LOSS_TIMEOUT);
+    bench.talk(&mut newest);
+    assert!(bench.associated(&newest) && newest.associated());
+    assert!(bench.associated(&settled), "strangers go first");
+    assert!(bench.driver.slots.contains_key(&DEFAULT));
+    assert_eq!(bench.driver.slots.len(), ENDPOINTS_PER_SIDE_MAX - ROOM_BATCH + 1);
+}
+
+#[test]
+fn a_forgotten_endpoint_is_gone_from_log_and_folders_and_a_restart_agrees() {
+    let storage = MemStorage::new();
+    let mut bench = Bench::start(&storage);
+    let mut pod = Far::new(id(0), 3, 1);
+    bench.talk(&mut pod);
+    let (before, recipient) = (bench.driver.life, pod.id);
+    bench.pass_and_forget(settings().forget_after - SEC);
+    assert!(bench.knows(&pod));
+    bench.pass_and_forget(settings().forget_after);
+    assert!(!bench.knows(&pod));
+    assert!(bench.driver.slots.contains_key(&DEFAULT), "the default peer was as silent");
+    bench.driver.settle().unwrap();
+    let jobs: Vec<_> = bench.outbox.try_iter().collect();
+    assert!(jobs.iter().any(|job| matches!(job, OutboxJob::Forget(of) if *of == recipient)));
+    assert!(bench.inbox.try_iter().any(|command| matches!(command, InboxCommand::Forget(of) if of == recipient)));
+    let life = bench.driver.life;
+    assert_eq!(life.incarnation, before.incarnation);
+    assert_ne!(life.nonce_secret, before.nonce_secret);
+    assert!(life.first_pn > before.first_pn);
+    drop(bench);
+    let bench = Bench::start(&storage);
+    assert_eq!(bench.driver.life, life);
+    assert_eq!(bench.driver.slots.keys().collect::<Vec<_>>(), [&DEFAULT]);
+}
+
+#[test]
+fn who_has_a_call_under_way_stays() {
+    let mut bench = Bench::start(&MemStorage::new());
+    let mut pod = Far::new(id(0), 3, 1);
+    bench.talk(&mut pod);
+    let call = FarCall {
+        operation: OperationId::v7(1, &[1; 10]),
+        replayable: false,
+        cancelled: CancellationToken::new(),
+        dispatched: true,
+        request_read: true,
+        response_ended: false,
+    };
+    let request = StreamId::request(1);
+    bench.driver.slots.get_mut(&pod.id).unwrap().far_calls.insert(request, call);
+    bench.pass_and_forget(settings().replication.mpl * 2);
+    assert!(bench.associated(&pod));
+    bench.driver.slots.get_mut(&pod.id).unwrap().far_calls.remove(&request);
+    bench.pass_and_forget(settings().forget_after);
+    assert!(!bench.knows(&pod));
+}
+
+#[test]
+fn a_crash_while_forgetting_leaves_all_or_nothing() {
+    let mut outcomes = [0, 0];
+    for call in 0.. {
+        let storage = MemStorage::new();
+        let mut bench = Bench::start(&storage);
+        let mut pod = Far::new(id(0), 3, 1);
+        bench.talk(&mut pod);
+        let before = bench.driver.life;
+        bench.pass(settings().forget_after);
+        bench.driver.watch.due = Instant::now();
+        storage.fail_at(storage.calls() + call, Fault::Stop);
+        let done = bench.driver.forget_gone().is_ok() && bench.driver.settle().is_ok();
+        drop(bench);
+        storage.restart();
+        let mut bench = Bench::start(&storage);
+        let forgotten = !bench.knows(&pod);
+        assert_eq!(forgotten, bench.driver.life.nonce_secret != before.nonce_secret, "call {call}");
+        assert_eq!(forgotten, bench.driver.life.first_pn > before.first_pn, "call {call}");
+        assert_eq!(bench.associated(&pod), !forgotten);
+        outcomes[usize::from(forgotten)] += 1;
+        if done {
+            assert!(forgotten);
+            break;
+        }
+        bench.driver.settle().unwrap();
+    }
+    assert!(outcomes[0] > 1 && outcomes[1] > 1, "{outcomes:?}");
+}
+
+#[test]
+fn without_space_for_a_checkpoint_nobody_is_forgotten() {
+    for call in 0..20 {
+        let storage = MemStorage::new();
+        let mut bench = Bench::start(&storage);
+        let mut pod = Far::new(id(0), 3, 1);
+        bench.talk(&mut pod);
+        bench.pass(settings().forget_after);
+        bench.driver.watch.due = Instant::now();
+        let before = bench.driver.life;
+        storage.fail_at(storage.calls() + call, Fault::Full);
+        // Some calls do not fail for want of space; their failure ends the engine.
+        let went_on = bench.driver.forget_gone().is_ok();
+        if went_on && bench.driver.journal.failure().is_some() {
+            assert!(bench.associated(&pod));
+            assert_eq!(bench.driver.life, before);
+            bench.pass_and_forget(settings().forget_after);
+            assert!(!bench.knows(&pod));
+            return;
+        }
+    }
+    panic!("no call found the disk full");
+}
+
+#[test]
+fn old_packets_of_a_forgotten_endpoint_open_no_association() {
+    let storage = MemStorage::new();
+    let mut bench = Bench::start(&storage);
+    let mut pod = Far::new(id(0), 3, 1);
+    pod.call();
+    let old = bench.talk(&mut pod);
+    assert!(old.iter().any(|file| !file.records.is_empty() && file.control.echo.is_some()));
+    assert!(bench.driver.slots[&pod.id].peer.status(bench.driver.clock.now()).granted_log.1 > 0, "it was executed");
+    let used_below = numbers_used_below(&bench.driver.slots[&pod.id]);
+    bench.pass_and_forget(settings().forget_after.max(settings().replication.mpl));
+    assert!(!bench.knows(&pod));
+    for restart in [false, true] {
+        if restart {
+            drop(bench);
+            bench = Bench::start(&storage);
+        }
+        // All of it, twice, in both orders: also behind what its own first contact may have taught.
+        for file in old.iter().chain(old.iter().rev()).chain(&old) {
+            assert_ne!(bench.receive(std::slice::from_ref(file)), [FileVerdict::Use]);
+            assert!(!bench.associated(&pod));
+        }
+        let slot = &bench.driver.slots[&pod.id];
+        assert_eq!(slot.peer.status(bench.driver.clock.now()).granted_log.1, 0, "nothing was taken");
+        assert_eq!(slot.spool.streams().count() + slot.far_calls.len(), 0);
+        let answers: Vec<_> = bench.send().into_iter().filter(|file| file.header.recipient == pod.id).collect();
+        assert!(answers.iter().all(|file| file.header.pn.get() >= used_below), "a number is used once");
+        if restart {
+            // The living one hears that it was forgotten: it does not echo.
+            pod.receive(&answers);
+            assert_eq!(pod.peer.status(pod.now).halted, Some(Alarm::PeerForgot));
+            assert!(pod.send().iter().all(|file| file.control.echo.is_none()));
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_was_forgotten_goes_on_with_a_new_incarnation() {
+    let storage = MemStorage::new();
+    let mut bench = Bench::start(&storage);
+    let mut gateway = Far::new(DEFAULT, 3, 1);
+    gateway.call();
+    bench.talk(&mut gateway);
+    assert!(bench.associated(&gateway) && gateway.associated());
+    let before = bench.driver.life;
+    // The same life of the gateway, which knows nothing of me any more.
+    let mut gateway = Far::new(DEFAULT, 4, 1 << 20);
+    bench.talk(&mut gateway);
+    assert_ne!(bench.driver.life.incarnation, before.incarnation);
+    assert!(bench.associated(&gateway) && gateway.associated());
+    let slot = &bench.driver.slots[&DEFAULT];
+    assert_eq!((slot.alarm.as_ref(), slot.spool.streams().count()), (None, 0), "the old association left nothing");
+    assert_eq!(gateway.peer.status(gateway.now).peer_incarnation, Some(bench.driver.life.incarnation));
+    // Not twice a day on one peer's word.
+    let mut again = Far::new(DEFAULT, 5, 1 << 21);
+    let life = bench.driver.life;
+    bench.talk(&mut again);
+    assert_eq!(bench.driver.life, life);
+    assert!(bench.driver.slots[&DEFAULT].alarm.is_some());
+    drop(bench);
+    let bench = Bench::start(&storage);
+    assert_eq!(bench.driver.life, life);
+}
