@@ -5,19 +5,30 @@ use std::time::Duration;
 use anyhow::ensure;
 use e2e::TestBed;
 use e2e::images::product::Product;
+use e2e::wait::{PATIENCE, condition_of};
+use serde_json::{Value, json};
 
 use crate::traffic::Traffic;
 use crate::world::{self, BACK, CONNECT_PATIENCE, Line, SHOP, TENTH};
 
-/// How long until both sides notice: the loss timeout of 20 s, and what polling and writing add to it.
+/// How long until both sides notice at most: the loss timeout of 6 s, and what polling and writing add to it.
 const NOTICE: Duration = Duration::from_secs(90);
 
 /// Each direction in turn, with orders under way.
 pub(crate) async fn each_is_named(bed: &TestBed, product: &Product) -> anyhow::Result<()> {
     let line = Line::up(bed, product, &TENTH).await?;
+    let (north, south) = (world::peering(SHOP, "south"), world::peering(BACK, "north"));
+    for (cluster, subject) in [(&bed.a, &north), (&bed.b, &south)] {
+        let faster = json!({"spec": {"heartbeat": {"interval": "1s", "lossTimeout": "6s"}}});
+        cluster.merge(subject, &faster).await?;
+        let renewed = |found: &Value| {
+            found["metadata"]["generation"] == found["status"]["observedGeneration"]
+                && condition_of(found, "Ready").is_some_and(|condition| condition["status"] == "True")
+        };
+        cluster.wait_for(subject, "is ready with the shorter loss timeout", PATIENCE, renewed).await?;
+    }
     world::deploy_app(&bed.a, "app", "south", "sleep 86400").await?;
     let pod = world::app_pod(&bed.a, "app").await?;
-    let (north, south) = (world::peering(SHOP, "south"), world::peering(BACK, "north"));
     let connected = || async {
         bed.a.wait_condition(&north, "Connected", "True", CONNECT_PATIENCE).await?;
         bed.b.wait_condition(&south, "Connected", "True", CONNECT_PATIENCE).await

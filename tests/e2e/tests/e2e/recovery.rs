@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use e2e::images::product::Product;
 use e2e::wait::PATIENCE;
-use e2e::{Cluster, Subject, TestBed};
-use k8s_openapi::api::core::v1::Pod;
+use e2e::{Cluster, TestBed};
 use rustix::process::Signal;
 use serde_json::Value;
 
