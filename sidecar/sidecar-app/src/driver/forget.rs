@@ -1,9 +1,10 @@
 //! Endpoints of the far side that are gone are forgotten: on Kubernetes every pod is an endpoint of its own, and none comes back.
 //!
-//! Who: never the default peer, and nobody with a call under way in either direction or a stored result. After
-//! `remote.forgetAfter` of silence; who took part but never showed that it heard me, only after the largest packet lifetime as
-//! well. When the table is full: strangers silent for a loss timeout, then whoever was silent longest and for at least
-//! [`GONE_AFTER`] loss timeouts. Silence is time in which something new was heard of others: an outage makes nobody gone.
+//! Who: never the default peer, and nobody whom a call of ours waits for or whose result is stored. After `remote.forgetAfter` of
+//! silence, which also ends its calls here: their caller is gone. Who took part but never showed that it heard me, only after
+//! the largest packet lifetime as well. When the table is full: strangers silent for a loss timeout, then whoever has no call
+//! under way here and was silent longest, for at least [`GONE_AFTER`] loss timeouts. Silence is time in which something new was
+//! heard of others (an outage makes nobody gone), and since this start.
 //!
 //! How: by one checkpoint that does not list them. A crash finds them whole in the old segment or gone with the new one. What
 //! goes with them: their logs both ways with their log space, their files in the outbox, what waits of them in the inbox.
@@ -12,8 +13,8 @@
 //! of my present nonce opens one (wire format §10). Nonces come from a secret that this very checkpoint replaces, so every ECHO
 //! ever written for them is void, and their closed lives need not be remembered. Only a living engine can echo the new nonce.
 //! One that lived on in its old association does not: my HELLO has a packet number above all it ever got from me (`first_pn`),
-//! which tells it that I forgot it, and it takes a new incarnation (`life.rs`); so no pair of incarnations, and no chain, is
-//! used twice. One that never heard me may echo as the old life, and send its log again: its operations are still known to the
+//! which tells it that I forgot it (alarm `peer_forgot`): it halts, and must be started without its state, as a new pod is; so no
+//! pair of incarnations, and no chain, is used twice. One that never heard me may echo as the old life, and send its log again: its operations are still known to the
 //! journal of executions (for two packet lifetimes, while that has room), so what was dispatched is not repeated unless it is
 //! harmless.
 //!
@@ -120,6 +121,8 @@ struct Candidate {
     endpoint: EndpointId,
     silent: Duration,
     standing: Standing,
+    /// A call of it is under way here.
+    busy: bool,
 }
 
 /// Those whose time is over.
@@ -132,12 +135,15 @@ fn overdue(candidates: &[Candidate], forget_after: Duration, mpl: Duration) -> B
 }
 
 /// Those who make room in a full table.
-fn room(candidates: &[Candidate], loss_timeout: Duration) -> BTreeSet<EndpointId> {
+fn room(candidates: &[Candidate], loss_timeout: Duration, mpl: Duration) -> BTreeSet<EndpointId> {
+    let gone = loss_timeout.saturating_mul(GONE_AFTER);
     let bound = |candidate: &Candidate| match candidate.standing {
         Standing::Stranger => loss_timeout,
-        Standing::Settled | Standing::Unsettled => loss_timeout.saturating_mul(GONE_AFTER),
+        Standing::Settled => gone,
+        // My packets to it may still arrive, and would count if it came back as the same life.
+        Standing::Unsettled => gone.max(mpl),
     };
-    let mut silent: Vec<_> = candidates.iter().filter(|one| one.silent >= bound(one)).collect();
+    let mut silent: Vec<_> = candidates.iter().filter(|one| !one.busy && one.silent >= bound(one)).collect();
     silent.sort_by_key(|one| (one.standing, Reverse(one.silent)));
     silent.into_iter().take(ROOM_BATCH).map(|one| one.endpoint).collect()
 }
@@ -149,7 +155,8 @@ impl Driver {
             if self.slots.len() >= ENDPOINTS_PER_SIDE_MAX {
                 // That it was read says that the folders work, even if all the others are gone.
                 self.watch.heard();
-                self.forget(&room(&self.candidates(), self.settings.loss_timeout))?;
+                let mpl = self.settings.replication.mpl;
+                self.forget(&room(&self.candidates(), self.settings.loss_timeout, mpl))?;
             }
             if self.slots.len() >= ENDPOINTS_PER_SIDE_MAX {
                 if !std::mem::replace(&mut self.watch.turned_away, true) {
@@ -195,18 +202,20 @@ impl Driver {
         self.slots
             .iter()
             .filter(|(peer, _)| **peer != self.settings.default_peer && !results.contains(*peer))
-            .filter(|(_, slot)| slot.far_calls.is_empty() && slot.near_calls.is_empty())
+            .filter(|(_, slot)| slot.near_calls.is_empty())
             .map(|(peer, slot)| Candidate {
                 endpoint: *peer,
                 silent: slot.silence.total,
                 standing: Standing::of(&slot.peer.status(now)),
+                busy: !slot.far_calls.is_empty(),
             })
             .collect()
     }
 
     /// Forgets these endpoints, by a checkpoint without them. If it cannot be written they stay.
     fn forget(&mut self, wanted: &BTreeSet<EndpointId>) -> Result<(), DriverError> {
-        if wanted.is_empty() {
+        // A checkpoint that found no space is not tried again for every packet of a stranger.
+        if wanted.is_empty() || self.journal.is_put_off() {
             return Ok(());
         }
         self.rest()?;

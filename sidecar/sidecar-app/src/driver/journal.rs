@@ -147,7 +147,20 @@ impl Journal {
     }
 
     pub(super) fn needs_checkpoint(&self) -> bool {
-        self.log.needs_checkpoint() && self.put_off.as_ref().is_none_or(|(_, again)| Instant::now() >= *again)
+        self.log.needs_checkpoint() && !self.is_put_off()
+    }
+
+    /// The last checkpoint found no space, and it is too early to try again.
+    pub(super) fn is_put_off(&self) -> bool {
+        self.put_off.as_ref().is_some_and(|(_, again)| Instant::now() < *again)
+    }
+
+    /// As if the time to try again had come.
+    #[cfg(test)]
+    pub(super) fn put_off_is_over(&mut self) {
+        if let Some((_, again)) = &mut self.put_off {
+            *again = Instant::now();
+        }
     }
 
     /// Writes a checkpoint; false if it is put off for want of space.

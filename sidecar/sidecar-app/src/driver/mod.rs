@@ -40,7 +40,6 @@ use wire::control::EndpointName;
 
 use self::forget::Watch;
 use self::journal::Journal;
-use self::life::Renewal;
 use self::near::WaitingBegin;
 pub use self::pipe_events::chain;
 pub use self::recover::RecoverError;
@@ -158,7 +157,6 @@ pub struct Driver {
     life: Life,
     life_known: bool,
     /// A peer forgot me: I go on with a new incarnation.
-    renewal: Renewal,
     /// The log is being replayed: slots are not complete yet.
     replaying: bool,
     journal: Journal,
@@ -274,7 +272,7 @@ impl Driver {
     fn settle(&mut self) -> Result<(), DriverError> {
         loop {
             self.persist_all()?;
-            if !self.take_peer_events()? && !self.renew_life_if_due()? {
+            if !self.take_peer_events()? {
                 break;
             }
         }

@@ -167,9 +167,6 @@ impl Driver {
         {
             slot.alarm = Some(format!("{alarm}; {}", alarm.remedy()));
         }
-        if alarm == Alarm::PeerForgot {
-            self.renewal.want();
-        }
     }
 
     /// The peer lost its state: everything in flight with it ends, and says what is known of it.

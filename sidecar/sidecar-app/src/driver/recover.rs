@@ -30,7 +30,6 @@ use wire::{EndpointId, StreamId};
 
 use super::forget::Watch;
 use super::journal::Journal;
-use super::life::Renewal;
 use super::slot::{NearCall, Slot};
 use super::{Clock, Driver, EXPIRY_PERIOD, Outlets, Settings};
 use crate::command::Found;
@@ -128,7 +127,6 @@ impl Driver {
             // Used only if the log knows no earlier life.
             life: Life::random().map_err(RecoverError::Random)?,
             life_known: false,
-            renewal: Renewal::default(),
             journal,
             slots: BTreeMap::new(),
             watch: Watch::new(),

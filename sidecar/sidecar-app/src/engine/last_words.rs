@@ -2,7 +2,7 @@
 //!
 //! On Kubernetes they become the container's termination message (at most 4,096 bytes), which outlives the container.
 //! Invariants: one line of JSON; ids only, nothing of what was called; at most as many ids as `/statusz` shows. Writing
-//! them is a courtesy: a failure is logged, and delays the end by no more than the patience. Test to read first:
+//! them is a courtesy: a failure is logged, and the driver is waited for no longer than the patience. Test to read first:
 //! `the_words_are_one_short_line`.
 
 use std::path::Path;

@@ -268,7 +268,8 @@ fn only_time_in_which_others_are_heard_counts() {
 
 #[test]
 fn who_goes_first() {
-    let candidate = |n, silent: u32, standing| Candidate { endpoint: id(n), silent: SEC * silent, standing };
+    let candidate =
+        |n, silent: u32, standing| Candidate { endpoint: id(n), silent: SEC * silent, standing, busy: false };
     let table = [
         candidate(0, 1_300, Standing::Settled),
         candidate(1, 1_199, Standing::Settled),
@@ -276,11 +277,19 @@ fn who_goes_first() {
         candidate(3, 120, Standing::Stranger),
         candidate(4, 119, Standing::Stranger),
     ];
-    assert_eq!(room(&table, LOSS_TIMEOUT), BTreeSet::from([id(0), id(2), id(3)]));
+    assert_eq!(room(&table, LOSS_TIMEOUT, SEC), BTreeSet::from([id(0), id(2), id(3)]));
+    assert_eq!(
+        room(&table, LOSS_TIMEOUT, SEC * 10_000),
+        BTreeSet::from([id(0), id(3)]),
+        "its packets may still arrive"
+    );
+    let busy = Candidate { busy: true, ..table[0] };
+    assert!(room(&[busy], LOSS_TIMEOUT, SEC).is_empty());
+    assert_eq!(overdue(&[busy], SEC * 1_250, SEC), BTreeSet::from([id(0)]));
     assert_eq!(overdue(&table, SEC * 1_250, SEC * 10_000), BTreeSet::from([id(0)]));
     assert_eq!(overdue(&table, SEC * 1_250, SEC * 9_999), BTreeSet::from([id(0), id(2)]));
     let many: Vec<_> = (0..200).map(|n| candidate(n, 2_000 + n as u32, Standing::Settled)).collect();
-    assert_eq!(room(&many, LOSS_TIMEOUT), (200 - ROOM_BATCH..200).map(id).collect(), "the longest-silent ones");
+    assert_eq!(room(&many, LOSS_TIMEOUT, SEC), (200 - ROOM_BATCH..200).map(id).collect(), "the longest-silent ones");
 }
 
 #[test]
@@ -333,7 +342,7 @@ fn a_forgotten_endpoint_is_gone_from_log_and_folders_and_a_restart_agrees() {
 }
 
 #[test]
-fn who_has_a_call_under_way_stays() {
+fn whose_call_is_under_way_makes_no_room_and_is_forgotten_in_time() {
     let mut bench = Bench::start(&MemStorage::new());
     let mut pod = Far::new(id(0), 3, 1);
     bench.talk(&mut pod);
@@ -347,11 +356,12 @@ fn who_has_a_call_under_way_stays() {
     };
     let request = StreamId::request(1);
     bench.driver.slots.get_mut(&pod.id).unwrap().far_calls.insert(request, call);
-    bench.pass_and_forget(settings().replication.mpl * 2);
+    bench.pass(settings().loss_timeout * GONE_AFTER);
+    let (loss_timeout, mpl) = (settings().loss_timeout, settings().replication.mpl);
+    assert!(room(&bench.driver.candidates(), loss_timeout, mpl).is_empty(), "it may only be slow");
     assert!(bench.associated(&pod));
-    bench.driver.slots.get_mut(&pod.id).unwrap().far_calls.remove(&request);
     bench.pass_and_forget(settings().forget_after);
-    assert!(!bench.knows(&pod));
+    assert!(!bench.knows(&pod), "its caller is gone");
 }
 
 #[test]
@@ -401,6 +411,9 @@ fn without_space_for_a_checkpoint_nobody_is_forgotten() {
             assert!(bench.associated(&pod));
             assert_eq!(bench.driver.life, before);
             bench.pass_and_forget(settings().forget_after);
+            assert!(bench.knows(&pod), "it is too early to try again");
+            bench.driver.journal.put_off_is_over();
+            bench.pass_and_forget(settings().forget_after);
             assert!(!bench.knows(&pod));
             return;
         }
@@ -442,32 +455,4 @@ fn old_packets_of_a_forgotten_endpoint_open_no_association() {
             assert!(pod.send().iter().all(|file| file.control.echo.is_none()));
         }
     }
-}
-
-#[test]
-fn a_peer_that_was_forgotten_goes_on_with_a_new_incarnation() {
-    let storage = MemStorage::new();
-    let mut bench = Bench::start(&storage);
-    let mut gateway = Far::new(DEFAULT, 3, 1);
-    gateway.call();
-    bench.talk(&mut gateway);
-    assert!(bench.associated(&gateway) && gateway.associated());
-    let before = bench.driver.life;
-    // The same life of the gateway, which knows nothing of me any more.
-    let mut gateway = Far::new(DEFAULT, 4, 1 << 20);
-    bench.talk(&mut gateway);
-    assert_ne!(bench.driver.life.incarnation, before.incarnation);
-    assert!(bench.associated(&gateway) && gateway.associated());
-    let slot = &bench.driver.slots[&DEFAULT];
-    assert_eq!((slot.alarm.as_ref(), slot.spool.streams().count()), (None, 0), "the old association left nothing");
-    assert_eq!(gateway.peer.status(gateway.now).peer_incarnation, Some(bench.driver.life.incarnation));
-    // Not twice a day on one peer's word.
-    let mut again = Far::new(DEFAULT, 5, 1 << 21);
-    let life = bench.driver.life;
-    bench.talk(&mut again);
-    assert_eq!(bench.driver.life, life);
-    assert!(bench.driver.slots[&DEFAULT].alarm.is_some());
-    drop(bench);
-    let bench = Bench::start(&storage);
-    assert_eq!(bench.driver.life, life);
 }
