@@ -51,10 +51,26 @@ pub(crate) fn folder() -> tempfile::TempDir {
     folder
 }
 
+/// Where the binary under test lies.
+pub(crate) const HOFT: &str = env!("CARGO_BIN_EXE_hoft");
+
 /// The binary under test.
 pub(crate) fn hoft() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hoft"));
-    for name in ["RUST_LOG", "HOFT_CONFIG", "HOFT_ENDPOINT", "HOFT_KIND", "HOFT_NAMESPACE", "HOFT_SERVICE_ACCOUNT"] {
+    hoft_at(Path::new(HOFT))
+}
+
+/// A copy of it.
+pub(crate) fn hoft_at(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for name in [
+        "RUST_LOG",
+        "HOFT_TERMINATION_LOG",
+        "HOFT_CONFIG",
+        "HOFT_ENDPOINT",
+        "HOFT_KIND",
+        "HOFT_NAMESPACE",
+        "HOFT_SERVICE_ACCOUNT",
+    ] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

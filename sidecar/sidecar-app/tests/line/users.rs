@@ -12,7 +12,7 @@ use sidecar_config::{ConfigFile, Folders, Layout, PublishSync};
 use tempfile::TempDir;
 
 use crate::harness::keygen;
-use crate::process::{Process, eventually, folder, hoft};
+use crate::process::{HOFT, Process, eventually, folder, hoft_at};
 
 /// Who engines are in containers, and the group of a shared volume.
 const USER: u32 = 65_532;
@@ -63,7 +63,10 @@ fn place() -> (TempDir, ConfigFile) {
 fn engine(place: &TempDir, file: &ConfigFile) -> Command {
     let config = place.path().join("north/hoft.yaml");
     std::fs::write(&config, file.to_yaml().unwrap()).unwrap();
-    let mut command = hoft();
+    // Another user may not reach the folder that the binary was built in.
+    let program = place.path().join("hoft");
+    std::fs::copy(HOFT, &program).unwrap();
+    let mut command = hoft_at(&program);
     command.args(["sidecar", "--config"]).arg(config).uid(USER).gid(GROUP);
     command
 }

@@ -114,6 +114,9 @@ fn a_caller_that_gives_up_while_the_log_is_full_keeps_it_full() {
         let _ = done.send(());
         drop(stopped);
     });
+    eventually("what filled the log is acknowledged", || {
+        (line.near.statusz()["peers"][0]["backlog_bytes"].as_u64()? < 1_000_000).then_some(())
+    });
     in_parallel(10, |_| line.assert_works());
     assert_idle(&line.far);
 }
