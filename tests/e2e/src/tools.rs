@@ -138,7 +138,7 @@ fn build_module(module: &Path, bin: &Path, programs: &[&str], stamps: &str) -> a
     let mut command = Command::new("go");
     // A trailing slash makes go treat the path as a folder, one file per tool.
     command.args(["build", "-trimpath", "-ldflags", stamps, "-o"]).arg(format!("{}/", fresh.path().display()));
-    command.arg("tool").current_dir(module).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly");
+    command.arg("tool").current_dir(module).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false");
     run(&mut command).with_context(|| format!("cannot build the programs of {}", module.display()))?;
     for program in programs {
         let (from, to) = (fresh.path().join(program), bin.join(program));
