@@ -20,7 +20,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::memory::Memory;
-use crate::plan::{Event, Plan, PodStatus};
+use crate::plan::{Event, Plan, PodStatus, is_child};
 
 /// Applies the children of a plan, if they differ from what was applied last.
 ///
@@ -41,7 +41,7 @@ pub async fn children(client: &Client, memory: &Memory, peering: &TunnelPeering,
     if let Some(service) = &plan.service {
         if let Some(standing) = read::<Service>(client, &namespace, &service.name_any()).await? {
             ensure!(
-                is_ours(&standing, &uid),
+                is_child(&standing, &uid),
                 "Service {namespace}/{} belongs to somebody else: rename or delete it, or rename the peering",
                 service.name_any()
             );
@@ -83,7 +83,11 @@ async fn create(client: &Client, namespace: &str, object: &ConfigMap) -> Result<
     }
 }
 
-async fn read<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>>
+/// Reads an object by its name; `None` if there is none.
+///
+/// # Errors
+/// What the API server said.
+pub async fn read<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
@@ -91,17 +95,12 @@ where
     api.get_opt(name).await.with_context(|| format!("{} {namespace}/{name} cannot be read", K::kind(&())))
 }
 
-/// Whether an object was made for the peering with this UID.
-fn is_ours<K: Resource>(object: &K, peering_uid: &str) -> bool {
-    object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == peering_uid)
-}
-
 /// Deletes an object of ours; one that is another's, or gone, is left alone.
 async fn remove<K>(client: &Client, namespace: &str, name: &str, peering_uid: &str) -> Result<()>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
-    let Some(standing) = read::<K>(client, namespace, name).await?.filter(|standing| is_ours(standing, peering_uid))
+    let Some(standing) = read::<K>(client, namespace, name).await?.filter(|standing| is_child(standing, peering_uid))
     else {
         return Ok(());
     };
@@ -124,11 +123,11 @@ pub async fn status(
     memory: &Memory,
     peering: &TunnelPeering,
     status: &TunnelPeeringStatus,
-) -> Result<bool> {
+) -> Result<()> {
     let wanted = serde_json::to_value(status)?;
     let standing = peering.status.as_ref().map(serde_json::to_value).transpose()?;
     if standing.as_ref() == Some(&wanted) || memory.is_written(peering, status) {
-        return Ok(false);
+        return Ok(());
     }
     let namespace = peering.namespace().unwrap_or_default();
     let name = peering.name_any();
@@ -145,7 +144,7 @@ pub async fn status(
         .await
         .with_context(|| format!("the status of {namespace}/{name} cannot be written"))?;
     memory.wrote(&written, status);
-    Ok(true)
+    Ok(())
 }
 
 /// Writes the conditions of the pods that changed. A pod that is gone by now is left alone; one that fails does not keep

@@ -15,7 +15,7 @@ pub(crate) fn cause(error: &kube::Error) -> String {
 }
 
 /// An error and what caused it, each said once.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

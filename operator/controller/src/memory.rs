@@ -20,10 +20,20 @@ pub struct Memory {
     by_uid: Mutex<BTreeMap<String, Remembered>>,
 }
 
+/// A status write.
+#[derive(Debug)]
+struct Written {
+    /// The resource version that it made.
+    version: u64,
+    /// What stood afterwards: others' fields beside ours.
+    standing: TunnelPeeringStatus,
+    /// What was written.
+    wanted: TunnelPeeringStatus,
+}
+
 #[derive(Debug, Default)]
 struct Remembered {
-    written: Option<(u64, TunnelPeeringStatus)>,
-    wanted: Option<(u64, TunnelPeeringStatus)>,
+    written: Option<Written>,
     applied: Option<([u8; 32], Instant)>,
     failure: Option<String>,
     identity: Option<IdentityStatus>,
@@ -33,22 +43,20 @@ impl Memory {
     /// Puts the status that was written last into a peering from the cache, if the cache is older.
     pub fn refresh(&self, peering: &mut TunnelPeering) {
         let uid = peering.uid().unwrap_or_default();
-        if let Some((version, status)) = self.lock().get(&uid).and_then(|one| one.written.as_ref())
-            && resource_version(peering).is_some_and(|cached| cached < *version)
+        if let Some(written) = self.lock().get(&uid).and_then(|one| one.written.as_ref())
+            && resource_version(peering).is_some_and(|cached| cached < written.version)
         {
-            peering.status = Some(status.clone());
+            peering.status = Some(written.standing.clone());
         }
     }
 
     /// Takes what the API server answered to a write of the status `wanted`.
     pub fn wrote(&self, peering: &TunnelPeering, wanted: &TunnelPeeringStatus) {
-        if let (Some(uid), Some(version), Some(status)) =
+        if let (Some(uid), Some(version), Some(standing)) =
             (peering.uid(), resource_version(peering), peering.status.clone())
         {
-            let mut memory = self.lock();
-            let one = memory.entry(uid).or_default();
-            one.written = Some((version, status));
-            one.wanted = Some((version, wanted.clone()));
+            let written = Written { version, standing, wanted: wanted.clone() };
+            self.lock().entry(uid).or_default().written = Some(written);
         }
     }
 
@@ -60,8 +68,8 @@ impl Memory {
         let version = resource_version(peering);
         self.lock()
             .get(&uid)
-            .and_then(|one| one.wanted.as_ref())
-            .is_some_and(|(at, status)| version.is_some_and(|version| version <= *at) && status == wanted)
+            .and_then(|one| one.written.as_ref())
+            .is_some_and(|last| version.is_some_and(|version| version <= last.version) && last.wanted == *wanted)
     }
 
     /// Whether children with this digest must be applied.

@@ -21,6 +21,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::cause::chain;
 use crate::metrics::Metrics;
 use crate::observe::EngineStatus;
 use crate::pods;
@@ -141,17 +142,6 @@ async fn ask_at(client: &HttpClient<HttpConnector, Empty<Bytes>>, authority: &st
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_MAX.as_secs())))
         .map_err(|cause| format!("/statusz at {authority}: {cause}"))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

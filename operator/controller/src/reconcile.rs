@@ -378,7 +378,7 @@ impl Known {
         let shared = spec.volume.state.as_ref().and_then(|state| state.claim_name.as_ref());
         let named = [Some(&spec.volume.outbox.claim_name), Some(&spec.volume.inbox.claim_name), shared];
         for name in named.into_iter().flatten().collect::<BTreeSet<_>>() {
-            if let Some(claim) = read_one::<PersistentVolumeClaim>(&context.client, &namespace, name).await? {
+            if let Some(claim) = apply::read::<PersistentVolumeClaim>(&context.client, &namespace, name).await? {
                 claims.insert(name.clone(), claim);
             }
         }
@@ -386,7 +386,7 @@ impl Known {
         let rules = spec.inbound.iter().flat_map(|inbound| &inbound.allow);
         let named = rules.filter_map(|rule| rule.target.as_ref()?.service_ref.as_ref()).map(|service| &service.name);
         for name in named.collect::<BTreeSet<_>>() {
-            if let Some(service) = read_one::<Service>(&context.client, &namespace, name).await? {
+            if let Some(service) = apply::read::<Service>(&context.client, &namespace, name).await? {
                 services.insert(name.clone(), service);
             }
         }
@@ -395,7 +395,7 @@ impl Known {
             siblings: siblings(peering, &context.peerings),
             claims,
             services,
-            stateful_set: read_one::<StatefulSet>(&context.client, &namespace, &gateway).await?,
+            stateful_set: apply::read::<StatefulSet>(&context.client, &namespace, &gateway).await?,
             instances: instances(peering, context),
             apply_failure: context.memory.failure(&peering.uid().unwrap_or_default()),
         })
@@ -427,17 +427,6 @@ impl Known {
             now: Timestamp::now(),
         })
     }
-}
-
-async fn read_one<K>(client: &Client, namespace: &str, name: &str) -> Result<Option<K>>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + std::fmt::Debug
-        + serde::de::DeserializeOwned,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    api.get_opt(name).await.with_context(|| format!("{} {namespace}/{name} cannot be read", K::kind(&())))
 }
 
 fn siblings(peering: &TunnelPeering, peerings: &Store<TunnelPeering>) -> Vec<Arc<TunnelPeering>> {

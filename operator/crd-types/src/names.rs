@@ -1,7 +1,5 @@
 //! Names that the operator, the chart, the policies and the engines agree on. They are an interface: never changed.
 
-/// API group of the custom resources.
-pub const GROUP: &str = "hoft.dev";
 /// Label of a pod (its value names the peering) that asks for an engine beside its containers.
 pub const LABEL_INJECT: &str = "hoft.dev/inject";
 /// Label of every object made for a peering: the peering's name.

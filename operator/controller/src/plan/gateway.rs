@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use super::config::STATE_BYTES;
 use super::container::{Engine, STATE_VOLUME, USER};
 use super::keys::hex;
-use super::world::{Role, World, child_metadata};
+use super::world::{Role, World, child_metadata, is_child};
 
 /// Annotation of a pod template: SHA-256 of the configuration.
 const ANNOTATION_CONFIG: &str = "hoft.dev/config-sha256";
@@ -173,11 +173,7 @@ pub(super) fn to_be_grown(engine: &Engine<'_>, standing: &StatefulSet) -> Option
 /// An object of the gateway's name that another made; it is not touched.
 pub(super) fn foreign<'a>(world: &World<'a>) -> Option<&'a StatefulSet> {
     let ours = world.peering.uid();
-    world.stateful_set.filter(|standing| {
-        let owners = standing.owner_references();
-        ours.is_none()
-            || !owners.iter().any(|owner| owner.controller == Some(true) && Some(&owner.uid) == ours.as_ref())
-    })
+    world.stateful_set.filter(|standing| !ours.as_ref().is_some_and(|uid| is_child(*standing, uid)))
 }
 
 /// Whether a StatefulSet is what was planned, and all its engines are of it and ready.

@@ -21,7 +21,7 @@ mod status;
 mod verdict;
 mod world;
 
-pub use world::{Container, Event, Instance, Plan, PodStatus, Role, Settings, World, child_metadata};
+pub use world::{Container, Event, Instance, Plan, PodStatus, Role, Settings, World, child_metadata, is_child};
 
 use crd_types::{ConditionType, Mechanism, Reason};
 

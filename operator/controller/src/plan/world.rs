@@ -165,3 +165,10 @@ pub fn child_metadata(peering: &TunnelPeering, name: String) -> ObjectMeta {
         ..ObjectMeta::default()
     }
 }
+
+/// Whether an object was made for the peering with this UID.
+#[must_use]
+pub fn is_child<K: kube::Resource>(object: &K, peering_uid: &str) -> bool {
+    use kube::ResourceExt;
+    object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == peering_uid)
+}

@@ -8,31 +8,11 @@ use anyhow::ensure;
 use e2e::fixtures::VOLUME_GROUP;
 use e2e::mirror::Carrier;
 use e2e::wait::{PATIENCE, eventually};
-use e2e::{BUSYBOX, Cluster, Subject, TestBed};
+use e2e::{Cluster, Subject, TestBed};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::{Value, json};
 
-/// What `restricted` demands of every container, as an unprivileged user.
-fn restricted() -> Value {
-    json!({
-        "runAsNonRoot": true,
-        "runAsUser": 65532,
-        "allowPrivilegeEscalation": false,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    })
-}
-
-/// A container of the test image that runs a shell script; its trap ends it at once at SIGTERM.
-fn container(name: &str, script: &str) -> Value {
-    json!({
-        "name": name,
-        "image": BUSYBOX,
-        "imagePullPolicy": "Never",
-        "command": ["sh", "-c", format!("trap 'exit 0' TERM; {script} & while :; do wait; sleep 0.1; done")],
-        "securityContext": restricted(),
-    })
-}
+use crate::world::container;
 
 /// A pod that serves `text` on port 8080.
 pub(crate) async fn web(cluster: &Cluster, namespace: &str, name: &str, text: &str) -> anyhow::Result<()> {

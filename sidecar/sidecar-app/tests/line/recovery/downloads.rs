@@ -3,6 +3,7 @@
 use wire::digest::{hex, sha256};
 
 use super::{assert_problem, ended, restart};
+use crate::client::Exchange;
 use crate::harness::{Line, Options, operation_id};
 use crate::process::eventually;
 use crate::upstream::Content;
@@ -13,6 +14,16 @@ fn digest() -> String {
     let mut content = Content::new(LENGTH);
     while content.next_piece().is_some() {}
     content.digest()
+}
+
+/// Reads the head of a good answer and so many octets of its body.
+fn read_at_least(exchange: &mut Exchange, octets: usize) {
+    let (head, mut body) = exchange.head().unwrap();
+    assert_eq!(head.status(), 200);
+    let mut got = 0;
+    while got < octets {
+        got += body.next(&mut exchange.conn).unwrap().unwrap().len();
+    }
 }
 
 #[test]
@@ -27,12 +38,7 @@ fn a_large_answer_is_cut_by_the_near_engines_death_and_looks_whole() {
         if read == 0 {
             line.near.operation_when(&id, "accepted", |_| true);
         } else {
-            let (head, mut body) = exchange.head().unwrap();
-            assert_eq!(head.status(), 200);
-            let mut got = 0;
-            while got < read {
-                got += body.next(&mut exchange.conn).unwrap().unwrap().len();
-            }
+            read_at_least(&mut exchange, read);
         }
         restart(&line.near);
         drop(exchange);
@@ -60,12 +66,7 @@ fn a_large_answer_nobody_named_stays_open_after_the_near_engines_death() {
     for read in [0, 1, 12_000_000] {
         let mut exchange = line.door().call("GET", &url).begin().unwrap();
         if read > 0 {
-            let (head, mut body) = exchange.head().unwrap();
-            assert_eq!(head.status(), 200);
-            let mut got = 0;
-            while got < read {
-                got += body.next(&mut exchange.conn).unwrap().unwrap().len();
-            }
+            read_at_least(&mut exchange, read);
         }
         restart(&line.near);
         drop(exchange);
