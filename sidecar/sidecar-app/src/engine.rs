@@ -29,7 +29,7 @@ use wire::limits::MIN_MAX_FRAME;
 
 use self::signals::Signals;
 use crate::commands::given::GivenArgs;
-use crate::driver::{Driver, DriverError, Event, Outlets, Settings, unix_ms};
+use crate::driver::{Driver, DriverError, Event, Outlets, Settings, System, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
 use crate::pipe::{self, InboxCommand};
 use crate::preflight::{Preflight, load_config, suite};
@@ -256,7 +256,7 @@ impl Threads {
         let (inbox_commands, inbox_queue) = channel();
         let reader = log.reader();
         let outlets = Outlets { egress, outbox: outbox_jobs, inbox: inbox_commands.clone(), handle: handle.clone() };
-        let driver = Driver::recover(settings(config, preflight)?, log, recovered, outlets)
+        let driver = Driver::recover(settings(config, preflight)?, log, recovered, outlets, Arc::new(System::start()))
             .context("the log cannot be recovered")?;
         let outbox = make_outbox(config, preflight)?;
         let inbox = make_inbox(config, preflight);

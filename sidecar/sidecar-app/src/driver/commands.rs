@@ -46,7 +46,7 @@ impl Driver {
         outgoing: Outgoing,
         reply: tokio::sync::oneshot::Sender<Result<(), crate::command::AppendError>>,
     ) {
-        let now = self.clock.now();
+        let now = self.host.now();
         self.journal.gather(outgoing.payload.len() as u64);
         if outgoing.kind == kind::HEAD && !lane.stream.is_request() {
             self.response_begun(lane.peer, lane.stream);
@@ -70,7 +70,7 @@ impl Driver {
     }
 
     fn abort(&mut self, lane: Lane, code: u64) {
-        let now = self.clock.now();
+        let now = self.host.now();
         if lane.stream.is_request() {
             let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
             if slot.writing.contains_key(&lane.stream) {
@@ -84,7 +84,7 @@ impl Driver {
 
     /// What lies before `offset` was read and is given up, unless it is kept.
     fn read_to(&mut self, lane: Lane, offset: u64) {
-        let now = self.clock.now();
+        let now = self.host.now();
         if lane.stream.is_request() {
             self.request_read_to(lane, offset);
         } else if let Some(slot) = self.slots.get_mut(&lane.peer)
@@ -96,7 +96,7 @@ impl Driver {
 
     /// Forgets operations, results and executions whose time is over.
     pub(super) fn expire(&mut self) {
-        let now_ms = super::Clock::unix_ms_signed();
+        let now_ms = self.host.unix_ms_signed();
         let ttl_ms = i64::try_from(self.settings.result_ttl.as_millis()).unwrap_or(i64::MAX);
         for entry in self.near.expire(now_ms, ttl_ms) {
             self.note_near(&entry);

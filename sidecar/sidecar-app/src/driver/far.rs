@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use wire::record::kind;
 use wire::{EndpointId, StreamId};
 
+use super::Driver;
 use super::journal::WhenDurable;
 use super::slot::{FarCall, Writing};
-use super::{Clock, Driver};
 use crate::command::{Lane, Outgoing};
 use crate::entry::EngineEntry;
 use crate::{egress, exchange};
@@ -45,7 +45,7 @@ impl Driver {
         }
         let Some(first) = slot.spool.first(request) else { return };
         if !slot.spool.complete(request) {
-            let slow = slot.peer.status(self.clock.now()).srtt_us.is_some_and(|srtt| srtt > CUT_THROUGH_RTT_US);
+            let slow = slot.peer.status(self.host.now()).srtt_us.is_some_and(|srtt| srtt > CUT_THROUGH_RTT_US);
             // What waits here holds credit: it must not be what its own rest, or another request, waits for.
             let large = slot.spool.stream_raw_bytes(request) >= self.settings.replication.stream_window_bytes / 2;
             if slow && !large && !self.pool_is_tight(peer) {
@@ -120,7 +120,7 @@ impl Driver {
 
     /// Answers a request with a problem, without the egress.
     fn answer(&mut self, peer: EndpointId, request: StreamId, problem: &Problem) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let response = request.response_of();
         let (head, content) = egress::problem_head(problem, &self.settings.pseudonym);
         let mut body = BodyCheck::new();
@@ -142,14 +142,14 @@ impl Driver {
     /// True when half of what the far side may send ahead is used up.
     fn pool_is_tight(&self, peer: EndpointId) -> bool {
         self.slots.get(&peer).is_some_and(|slot| {
-            let unconsumed = slot.peer.status(self.clock.now()).unconsumed_bytes;
+            let unconsumed = slot.peer.status(self.host.now()).unconsumed_bytes;
             unconsumed >= self.settings.replication.receive_pool_bytes / 2
         })
     }
 
     /// Ends a request that cannot be read: it was not executed.
     pub(super) fn refuse(&mut self, peer: EndpointId, request: StreamId) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         slot.peer.reset_stream(now, request.response_of(), code::REFUSED);
         slot.far_over.insert(request);
@@ -167,7 +167,7 @@ impl Driver {
     pub(super) fn dispatch(&mut self, lane: Lane, attempt: u32, reply: oneshot::Sender<()>) {
         let Some(operation) = self.far_operation(lane.peer, lane.stream) else { return };
         let dispatched =
-            Dispatched { peer: lane.peer, stream: lane.stream, operation, attempt, at_ms: Clock::unix_ms_signed() };
+            Dispatched { peer: lane.peer, stream: lane.stream, operation, attempt, at_ms: self.host.unix_ms_signed() };
         match self.far.dispatch(dispatched) {
             Ok(entries) => {
                 for entry in &entries {
@@ -216,7 +216,7 @@ impl Driver {
 
     /// A response ends as failed.
     pub(super) fn response_aborted(&mut self, peer: EndpointId, response: StreamId, why: u64) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let request = StreamId::request(response.exchange());
         // A call that was never dispatched can say so.
         let dispatched = self.far.by_stream(&peer, request).is_some();
@@ -229,7 +229,7 @@ impl Driver {
 
     /// The egress reads no more of a request.
     pub(super) fn request_reader_dropped(&mut self, lane: Lane, ended: bool) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
         let Some(call) = slot.far_calls.get_mut(&lane.stream) else { return };
         call.request_read = true;
@@ -241,7 +241,7 @@ impl Driver {
 
     /// Gives up what was read of a request, unless it may be needed again.
     pub(super) fn request_read_to(&mut self, lane: Lane, offset: u64) {
-        let now = self.clock.now();
+        let now = self.host.now();
         // Until its dispatch mark stands, a restart begins the request anew and needs all of it.
         if self.far.by_stream(&lane.peer, lane.stream).is_none() {
             return;
@@ -285,7 +285,7 @@ impl Driver {
 
     /// Closes the streams of an execution when both ends are over.
     fn close_far_if_over(&mut self, peer: EndpointId, request: StreamId) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(call) = slot.far_calls.get(&request) else { return };
         if !(call.request_read && call.response_ended) {
@@ -301,7 +301,7 @@ impl Driver {
 
     /// Forgets the streams of an execution that is over, once nothing more of its request can arrive.
     pub(super) fn forget_far_if_ended(&mut self, peer: EndpointId, request: StreamId) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         if slot.far_over.contains(&request) && slot.spool.ended(request) {
             slot.far_over.remove(&request);

@@ -23,9 +23,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use layer1_replication::{Entry, PeerStatus, Verdict};
+use layer1_replication::{Entry, PeerStatus, Timestamp, Verdict};
 use wire::EndpointId;
 use wire::limits::ENDPOINTS_PER_SIDE_MAX;
 
@@ -71,9 +71,9 @@ impl Silence {
 #[derive(Debug)]
 pub(super) struct Watch {
     /// When something new was last heard of anybody.
-    heard: Option<Instant>,
-    counted: Instant,
-    due: Instant,
+    heard: Option<Timestamp>,
+    counted: Timestamp,
+    due: Timestamp,
     /// Somebody was turned away since the last round.
     turned_away: bool,
     /// First epoch of new slots: above those of the forgotten.
@@ -81,14 +81,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new() -> Self {
-        let now = Instant::now();
+    pub(super) fn new(now: Timestamp) -> Self {
         Self { heard: None, counted: now, due: now, turned_away: false, epoch: 0 }
     }
 
     /// The folders bring something.
-    pub(super) fn heard(&mut self) {
-        self.heard = Some(Instant::now());
+    pub(super) fn heard(&mut self, now: Timestamp) {
+        self.heard = Some(now);
     }
 }
 
@@ -154,7 +153,7 @@ impl Driver {
         if !self.slots.contains_key(&sender) {
             if self.slots.len() >= ENDPOINTS_PER_SIDE_MAX {
                 // That it was read says that the folders work, even if all the others are gone.
-                self.watch.heard();
+                self.watch.heard(self.host.now());
                 let mpl = self.settings.replication.mpl;
                 self.forget(&room(&self.candidates(), self.settings.loss_timeout, mpl))?;
             }
@@ -172,9 +171,9 @@ impl Driver {
 
     /// Counts the silence of all, and forgets those whose time is over.
     pub(super) fn forget_gone(&mut self) -> Result<(), DriverError> {
-        let now = Instant::now();
+        let now = self.host.now();
         // A process that was stopped heard nobody.
-        let elapsed = (now - std::mem::replace(&mut self.watch.counted, now)).min(2 * EXPIRY_PERIOD);
+        let elapsed = now.since(std::mem::replace(&mut self.watch.counted, now)).min(2 * EXPIRY_PERIOD);
         self.count_silence(elapsed);
         self.watch.turned_away = false;
         if now < self.watch.due {
@@ -182,14 +181,15 @@ impl Driver {
         }
         let gone = overdue(&self.candidates(), self.settings.forget_after, self.settings.replication.mpl);
         if !gone.is_empty() {
-            self.watch.due = now + self.settings.forget_after / ROUNDS;
+            self.watch.due = now.after(self.settings.forget_after / ROUNDS);
             self.forget(&gone)?;
         }
         Ok(())
     }
 
     fn count_silence(&mut self, elapsed: Duration) {
-        let counts = self.watch.heard.is_some_and(|at| at.elapsed() <= self.settings.loss_timeout);
+        let now = self.host.now();
+        let counts = self.watch.heard.is_some_and(|at| now.since(at) <= self.settings.loss_timeout);
         for slot in self.slots.values_mut() {
             slot.silence.pass(elapsed, counts);
         }
@@ -197,7 +197,7 @@ impl Driver {
 
     /// Who may be forgotten if it is silent for long enough.
     fn candidates(&self) -> Vec<Candidate> {
-        let now = self.clock.now();
+        let now = self.host.now();
         let results: BTreeSet<EndpointId> = self.results.values().map(|lane| lane.peer).collect();
         self.slots
             .iter()
@@ -223,7 +223,7 @@ impl Driver {
         let gone: BTreeSet<EndpointId> =
             self.candidates().into_iter().map(|one| one.endpoint).filter(|peer| wanted.contains(peer)).collect();
         let mut nonce_secret = [0; 32];
-        if let Err(error) = getrandom::fill(&mut nonce_secret) {
+        if let Err(error) = self.host.fill_random(&mut nonce_secret) {
             tracing::warn!(%error, "the system gives no randomness: no endpoint is forgotten for now");
             return Ok(());
         }

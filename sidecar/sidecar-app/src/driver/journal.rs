@@ -5,12 +5,15 @@
 //! for which there is no space is put off: the log goes on without it. Test to read first:
 //! `a_checkpoint_without_space_is_told_and_tried_again`.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use disk::log::{Log, LogError, Position};
+use layer1_replication::Timestamp;
 use tokio::sync::oneshot;
 
+use super::Host;
 use crate::command::{BeginError, Found};
 use crate::entry::EngineEntry;
 use crate::exchange::NearExchange;
@@ -31,7 +34,8 @@ pub(super) struct Journal {
     unpins: Vec<Position>,
     failed: Option<LogError>,
     /// Why the last checkpoint was not written, and when to try again.
-    put_off: Option<(String, Instant)>,
+    put_off: Option<(String, Timestamp)>,
+    host: Arc<dyn Host>,
 }
 
 /// A reply that waits for durability.
@@ -43,7 +47,7 @@ pub(super) enum WhenDurable {
 }
 
 impl Journal {
-    pub(super) fn new(log: Log) -> Self {
+    pub(super) fn new(log: Log, host: Arc<dyn Host>) -> Self {
         Self {
             log,
             urgent: false,
@@ -53,6 +57,7 @@ impl Journal {
             unpins: Vec::new(),
             failed: None,
             put_off: None,
+            host,
         }
     }
 
@@ -152,14 +157,14 @@ impl Journal {
 
     /// The last checkpoint found no space, and it is too early to try again.
     pub(super) fn is_put_off(&self) -> bool {
-        self.put_off.as_ref().is_some_and(|(_, again)| Instant::now() < *again)
+        self.put_off.as_ref().is_some_and(|(_, again)| self.host.now() < *again)
     }
 
     /// As if the time to try again had come.
     #[cfg(test)]
     pub(super) fn put_off_is_over(&mut self) {
         if let Some((_, again)) = &mut self.put_off {
-            *again = Instant::now();
+            *again = Timestamp::ZERO;
         }
     }
 
@@ -172,7 +177,7 @@ impl Journal {
             }
             Err(error @ LogError::Full { .. }) => {
                 tracing::warn!(%error, "a checkpoint could not be written; it is tried again");
-                self.put_off = Some((error.to_string(), Instant::now() + CHECKPOINT_RETRY));
+                self.put_off = Some((error.to_string(), self.host.now().after(CHECKPOINT_RETRY)));
                 Ok(false)
             }
             Err(error) => Err(error),
@@ -212,7 +217,7 @@ mod tests {
         let storage = Arc::new(MemStorage::new());
         let options = LogOptions { segment_bytes: 4096 };
         let (log, _) = Log::open_on(storage.clone(), [0; 16], options).unwrap();
-        let mut journal = Journal::new(log);
+        let mut journal = Journal::new(log, Arc::new(crate::driver::System::start()));
         for _ in 0..20 {
             journal.append(64, &[&[7; 1000]], true).unwrap();
         }

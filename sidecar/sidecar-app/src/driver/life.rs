@@ -6,15 +6,15 @@
 use layer1_replication::Ids;
 use wire::{EndpointId, Incarnation};
 
-use super::Driver;
+use super::{Driver, Host};
 use crate::entry::Life;
 
 impl Life {
     /// A life that nobody had.
-    pub(super) fn random() -> Result<Self, getrandom::Error> {
+    pub(super) fn random(host: &dyn Host) -> Result<Self, getrandom::Error> {
         let (mut random, mut nonce_secret) = ([0; 8], [0; 32]);
-        getrandom::fill(&mut random)?;
-        getrandom::fill(&mut nonce_secret)?;
+        host.fill_random(&mut random)?;
+        host.fill_random(&mut nonce_secret)?;
         Ok(Self { incarnation: Incarnation { generation: 0, random }, nonce_secret, first_pn: 1 })
     }
 }

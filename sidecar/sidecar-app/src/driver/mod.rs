@@ -8,12 +8,13 @@
 //! because retrying an fsync would lie; the loop never waits for a folder or a socket. It knows no HTTP beyond the heads
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
 //! what layer 1 reports, `journal.rs` the log, `recover.rs` the start, `forget.rs` endpoints that are gone, `life.rs` a new
-//! incarnation. Test to read first: `tests/line`.
+//! incarnation, `host.rs` time and randomness. Test to read first: `tests/line`.
 
 mod checkpoint;
 mod commands;
 mod far;
 mod forget;
+mod host;
 mod journal;
 mod life;
 mod near;
@@ -24,8 +25,10 @@ mod report;
 mod slot;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use disk::log::LogError;
 use layer0_pipe::Counters;
@@ -39,6 +42,7 @@ use wire::EndpointId;
 use wire::control::EndpointName;
 
 use self::forget::Watch;
+pub use self::host::{Host, System, unix_ms};
 use self::journal::Journal;
 use self::near::WaitingBegin;
 pub use self::pipe_events::chain;
@@ -111,33 +115,6 @@ pub enum DriverError {
     Log(#[from] LogError),
 }
 
-/// Unix time in milliseconds.
-pub fn unix_ms() -> u64 {
-    Clock::unix_ms()
-}
-
-/// Monotonic time as layer 1 wants it, and wall time for people.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    began: Instant,
-}
-
-impl Clock {
-    fn now(self) -> Timestamp {
-        Timestamp::from_micros(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-
-    fn unix_ms() -> u64 {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    fn unix_ms_signed() -> i64 {
-        i64::try_from(Self::unix_ms()).unwrap_or(i64::MAX)
-    }
-}
-
 /// Where the driver reaches the other threads and tasks.
 pub struct Outlets {
     /// Executions for the egress.
@@ -153,10 +130,9 @@ pub struct Outlets {
 /// The driver. Make one with [`Driver::recover`], then [`Driver::run`] it on a thread of its own.
 pub struct Driver {
     settings: Settings,
-    clock: Clock,
+    host: Arc<dyn Host>,
     life: Life,
     life_known: bool,
-    /// A peer forgot me: I go on with a new incarnation.
     /// The log is being replayed: slots are not complete yet.
     replaying: bool,
     journal: Journal,
@@ -175,9 +151,10 @@ pub struct Driver {
     results_bytes: u64,
     /// Calls that wait until the far side allows another exchange.
     waiting_begins: VecDeque<WaitingBegin>,
-    expiry_due: Instant,
-    sweep_due: Instant,
+    expiry_due: Timestamp,
+    sweep_due: Timestamp,
     next_slot: usize,
+    began: Timestamp,
     started_ms: u64,
 }
 
@@ -194,23 +171,36 @@ impl Driver {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            if let Some(first) = first {
-                let mut next = Some(first);
-                let mut taken = 0;
-                while let Some(event) = next {
-                    if matches!(event, Event::Stop) {
-                        self.settle()?;
-                        return Ok(());
-                    }
-                    self.handle(event)?;
-                    taken += 1;
-                    let full = taken >= TURN_EVENTS_MAX || self.journal.gathered_bytes() >= TURN_BYTES_MAX;
-                    next = if full { None } else { events.try_recv().ok() };
-                }
+            if self.turn(first, &mut || events.try_recv().ok())?.is_break() {
+                return Ok(());
             }
-            self.handle_timeouts()?;
-            self.settle()?;
         }
+    }
+
+    /// One turn: takes the first event and what `more` gives, as far as a turn goes, then settles. Breaks when told to stop.
+    ///
+    /// # Errors
+    /// When the log fails. Whoever runs the driver then drops it.
+    pub fn turn(
+        &mut self,
+        first: Option<Event>,
+        more: &mut dyn FnMut() -> Option<Event>,
+    ) -> Result<ControlFlow<()>, DriverError> {
+        let mut next = first;
+        let mut taken = 0;
+        while let Some(event) = next {
+            if matches!(event, Event::Stop) {
+                self.settle()?;
+                return Ok(ControlFlow::Break(()));
+            }
+            self.handle(event)?;
+            taken += 1;
+            let full = taken >= TURN_EVENTS_MAX || self.journal.gathered_bytes() >= TURN_BYTES_MAX;
+            next = if full { None } else { more() };
+        }
+        self.handle_timeouts()?;
+        self.settle()?;
+        Ok(ControlFlow::Continue(()))
     }
 
     fn handle(&mut self, event: Event) -> Result<(), DriverError> {
@@ -223,28 +213,29 @@ impl Driver {
         Ok(())
     }
 
-    fn wait(&self) -> Duration {
-        let now = self.clock.now();
+    /// How long the next turn may be waited for if nothing happens.
+    pub fn wait(&self) -> Duration {
+        let now = self.host.now();
         let timers = self.slots.values().filter_map(|slot| slot.peer.poll_timeout());
         let next = timers.min().map_or(EXPIRY_PERIOD, |due| due.since(now));
         next.min(EXPIRY_PERIOD)
     }
 
     fn handle_timeouts(&mut self) -> Result<(), DriverError> {
-        let now = self.clock.now();
+        let now = self.host.now();
         for slot in self.slots.values_mut() {
             if slot.peer.poll_timeout().is_some_and(|due| due <= now) {
                 slot.peer.handle_timeout(now);
             }
         }
-        if Instant::now() >= self.expiry_due {
-            self.expiry_due = Instant::now() + EXPIRY_PERIOD;
+        if now >= self.expiry_due {
+            self.expiry_due = now.after(EXPIRY_PERIOD);
             self.expire();
             self.hush();
             self.forget_gone()?;
         }
-        if Instant::now() >= self.sweep_due {
-            self.sweep_due = Instant::now() + SWEEP_PERIOD;
+        if now >= self.sweep_due {
+            self.sweep_due = now.after(SWEEP_PERIOD);
             self.sweep();
         }
         Ok(())
@@ -253,14 +244,14 @@ impl Driver {
     /// Expects nothing more of peers that are silent for long while others are heard through the same folders: pods that were
     /// replaced. Each heartbeat is a file that nobody would take away.
     fn hush(&mut self) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let silence = |slot: &Slot| slot.peer.status(now).last_heard_us_ago.map(Duration::from_micros);
         let alive = |slot: &Slot| silence(slot).is_some_and(|silence| silence <= self.settings.loss_timeout);
         if !self.slots.values().any(alive) {
             return;
         }
         let gone_after = self.settings.loss_timeout.saturating_mul(GONE_AFTER);
-        let running = self.clock.began.elapsed();
+        let running = now.since(self.began);
         for slot in self.slots.values_mut() {
             if silence(slot).unwrap_or(running) > gone_after {
                 slot.peer.expect_nothing(now);
@@ -290,7 +281,7 @@ impl Driver {
         }
         self.journal.append_behind();
         if self.journal.commit_if_urgent()? {
-            let now = self.clock.now();
+            let now = self.host.now();
             for slot in self.slots.values_mut() {
                 slot.confirm_persisted(now);
             }
@@ -304,14 +295,15 @@ impl Driver {
         if self.publishing || self.slots.is_empty() {
             return;
         }
-        let now = self.clock.now();
+        let now = self.host.now();
         let turn = self.next_slot % self.slots.len();
         let order: Vec<EndpointId> =
             self.slots.keys().skip(turn).chain(self.slots.keys().take(turn)).copied().collect();
         for peer in order {
             let Some(slot) = self.slots.get_mut(&peer) else { continue };
             let Some(transmit) = slot.peer.poll_transmit(now) else { continue };
-            let job = slot.publish_job(&self.settings.me, peer, self.life.incarnation, transmit);
+            let job =
+                slot.publish_job(&self.settings.me, peer, self.life.incarnation, self.host.unix_ms_signed(), transmit);
             self.publishing = self.outlets.outbox.send(OutboxJob::Publish(Box::new(job))).is_ok();
             self.next_slot = self.next_slot.wrapping_add(1);
             return;

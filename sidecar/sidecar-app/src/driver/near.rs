@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use wire::record::kind;
 use wire::{EndpointId, StreamId};
 
+use super::Driver;
 use super::journal::WhenDurable;
 use super::slot::{NearCall, Writing};
-use super::{Clock, Driver};
 use crate::command::{BeginCall, BeginError, Found, Lane, Outgoing, StoredResult};
 use crate::entry::EngineEntry;
 use crate::exchange::{self, NearExchange};
@@ -75,7 +75,7 @@ impl Driver {
 
     /// Begins a call; `None` when the far side allows no further exchange for now.
     fn try_begin(&mut self, call: &BeginCall) -> Result<Option<NearExchange>, BeginError> {
-        let now = self.clock.now();
+        let now = self.host.now();
         let peer = self.settings.default_peer;
         if let Some(view) = self.near.get(call.operation) {
             return Err(BeginError::Duplicate(Box::new(view)));
@@ -112,7 +112,7 @@ impl Driver {
             method: call.method.clone(),
             target: call.target.clone(),
             route: call.route.clone(),
-            begun_ms: Clock::unix_ms_signed(),
+            begun_ms: self.host.unix_ms_signed(),
         };
         // Dropped on the way out, it cancels what was begun.
         let exchange = exchange::near_exchange(&self.outlets.handle, request_lane, response_lane, offset);
@@ -142,7 +142,7 @@ impl Driver {
 
     /// A record of a response arrived.
     pub(super) fn response_arrived(&mut self, peer: EndpointId, request: StreamId, found: &Found) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(call) = slot.near_calls.get(&request) else { return };
         let (operation, response, retain) = (call.operation, call.response, call.retain);
@@ -168,7 +168,7 @@ impl Driver {
             problem.executed = head.envelope.executed;
             problem
         });
-        if let Some(entry) = self.near.on_response_head(operation, head.status, Clock::unix_ms_signed()) {
+        if let Some(entry) = self.near.on_response_head(operation, head.status, self.host.unix_ms_signed()) {
             self.note_near(&entry);
         }
         if let Some(call) = self.near_call(peer, request) {
@@ -183,15 +183,15 @@ impl Driver {
         let entry = match problem {
             Some(problem) => {
                 let state = if problem.executed == Some(Executed::Maybe) { State::Unknown } else { State::Failed };
-                self.near.on_problem(operation, state, &problem, Clock::unix_ms_signed())
+                self.near.on_problem(operation, state, &problem, self.host.unix_ms_signed())
             }
-            None => self.near.on_state(operation, State::ResponseReady, Clock::unix_ms_signed()),
+            None => self.near.on_state(operation, State::ResponseReady, self.host.unix_ms_signed()),
         };
         if let Some(entry) = &entry {
             self.note_near(entry);
         }
         if retain {
-            if let Some(entry) = self.near.on_state(operation, State::Done, Clock::unix_ms_signed()) {
+            if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
                 self.note_near(&entry);
             }
             if let Some(call) = self.near_call(peer, request) {
@@ -240,7 +240,7 @@ impl Driver {
 
     /// Nobody can have this response whole any more.
     pub(super) fn give_response_up(&mut self, peer: EndpointId, request: StreamId) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(call) = slot.near_calls.get_mut(&request) else { return };
         let response = call.response;
@@ -255,7 +255,7 @@ impl Driver {
 
     /// Forgets a stored result.
     pub(super) fn drop_result(&mut self, id: OperationId) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(lane) = self.results.remove(&id) else { return };
         let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
         self.results_bytes = self.results_bytes.saturating_sub(slot.spool.stream_bytes(lane.stream));
@@ -270,11 +270,11 @@ impl Driver {
         call.reader = false;
         if ended {
             call.response_over = true;
-            if let Some(entry) = self.near.on_state(operation, State::Done, Clock::unix_ms_signed()) {
+            if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
                 self.note_near(&entry);
             }
         } else if !retain {
-            if let Some(entry) = self.near.on_state(operation, State::Cancelled, Clock::unix_ms_signed()) {
+            if let Some(entry) = self.near.on_state(operation, State::Cancelled, self.host.unix_ms_signed()) {
                 self.note_near(&entry);
             }
             self.give_response_up(lane.peer, request);
@@ -284,7 +284,7 @@ impl Driver {
 
     /// The response is kept although nobody waits for it now.
     pub(super) fn detach(&mut self, lane: Lane) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let request = StreamId::request(lane.stream.exchange());
         let Some(call) = self.near_call(lane.peer, request) else { return };
         (call.retain, call.reader) = (true, false);
@@ -343,14 +343,14 @@ impl Driver {
         detail: &str,
     ) {
         let problem = Problem::new(kind, detail).of(operation).executed(executed);
-        if let Some(entry) = self.near.on_problem(operation, state, &problem, Clock::unix_ms_signed()) {
+        if let Some(entry) = self.near.on_problem(operation, state, &problem, self.host.unix_ms_signed()) {
             self.note_near(&entry);
         }
     }
 
     /// Closes the streams of a call when both ends are over.
     pub(super) fn close_near_if_over(&mut self, peer: EndpointId, request: StreamId) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(call) = slot.near_calls.get(&request) else { return };
         let response = call.response;

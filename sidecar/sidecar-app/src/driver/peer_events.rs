@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use wire::{EndpointId, Incarnation, Seq, StreamId};
 
 use super::slot::Ending;
-use super::{Clock, Driver, DriverError};
+use super::{Driver, DriverError};
 use crate::pipe::{InboxCommand, OutboxJob};
 
 impl Driver {
@@ -28,7 +28,7 @@ impl Driver {
     }
 
     fn handle_peer_event(&mut self, peer: EndpointId, event: PeerEvent) {
-        let now = self.clock.now();
+        let now = self.host.now();
         match event {
             PeerEvent::Confirmed { peer_incarnation } => {
                 tracing::info!(%peer, incarnation = %hex(&peer_incarnation), "association opened");
@@ -67,7 +67,7 @@ impl Driver {
     }
 
     fn record_received(&mut self, peer: EndpointId, seq: Seq) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(found) = slot.arrived(seq) else { return };
         let stream = found.head.stream;
@@ -99,7 +99,7 @@ impl Driver {
 
     /// A response that belongs to no call any more is closed when its end is here.
     pub(super) fn close_orphan_if_ended(&mut self, peer: EndpointId, response: StreamId) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let request = StreamId::request(response.exchange());
         let orphan =
@@ -129,7 +129,7 @@ impl Driver {
 
     /// There may be room for what waits to be written or begun.
     fn writable(&mut self, peer: EndpointId) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         for stream in slot.unpark(now) {
             if let Some(slot) = self.slots.get(&peer) {
@@ -147,7 +147,7 @@ impl Driver {
         for ending in std::mem::replace(&mut slot.fins, kept).into_values() {
             match ending {
                 Ending::Request(operation) => {
-                    if let Some(entry) = self.near.on_state(operation, State::Acked, Clock::unix_ms_signed()) {
+                    if let Some(entry) = self.near.on_state(operation, State::Acked, self.host.unix_ms_signed()) {
                         self.note_near(&entry);
                     }
                 }

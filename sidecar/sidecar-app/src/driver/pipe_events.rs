@@ -11,7 +11,7 @@ use crate::pipe::{InboxCommand, InboxEvent, OutboxEvent, OutboxJob};
 
 impl Driver {
     pub(super) fn handle_inbox(&mut self, event: InboxEvent) -> Result<(), DriverError> {
-        let now = self.clock.now();
+        let now = self.host.now();
         match event {
             InboxEvent::Packet { file, header, control, verdict } => {
                 let answer = self.judge_packet(&header, &control)?;
@@ -53,14 +53,14 @@ impl Driver {
 
     /// What becomes of a packet whose prefix is verified.
     pub(super) fn judge_packet(&mut self, header: &Header, control: &Control) -> Result<FileVerdict, DriverError> {
-        let now = self.clock.now();
+        let now = self.host.now();
         let Some(slot) = self.slot_of_sender(header.sender)? else { return Ok(FileVerdict::Ignore) };
         let before = slot.peer.status(now).peer_incarnation;
         let verdict = slot.peer.handle_packet(now, header, control);
         let alive = slot.silence.judged(verdict, header.pn.get());
         let changed = slot.peer.status(now).peer_incarnation != before;
         if alive {
-            self.watch.heard();
+            self.watch.heard(now);
         }
         if changed {
             // The old association is cleared away before anything of the new one comes in.
@@ -75,7 +75,7 @@ impl Driver {
     }
 
     pub(super) fn handle_outbox(&mut self, event: OutboxEvent) {
-        let now = self.clock.now();
+        let now = self.host.now();
         self.publishing = false;
         match event {
             OutboxEvent::Published { recipient, pn, bytes } => {
@@ -105,7 +105,7 @@ impl Driver {
 
     /// Has the outbox look for what is left of packets that are closed.
     pub(super) fn sweep(&self) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let floors = self.slots.iter().map(|(peer, slot)| PacketFloor {
             recipient: *peer,
             incarnation: self.life.incarnation,

@@ -15,7 +15,7 @@
 //! Invariant: nothing is sent before all of this is durable. Test to read first: `tests/line`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::sync::Arc;
 
 use disk::log::{Log, LogError, Recovered};
 use layer1_replication::{Entry, Peer, PeerEvent};
@@ -31,7 +31,7 @@ use wire::{EndpointId, StreamId};
 use super::forget::Watch;
 use super::journal::Journal;
 use super::slot::{NearCall, Slot};
-use super::{Clock, Driver, EXPIRY_PERIOD, Outlets, Settings};
+use super::{Driver, EXPIRY_PERIOD, Host, Outlets, Settings};
 use crate::command::Found;
 use crate::entry::{self, ENGINE_FIRST, EngineEntry, LAYER2_FIRST, Life, SentPlace};
 use crate::spool::Spool;
@@ -99,9 +99,15 @@ impl Driver {
     ///
     /// # Errors
     /// When the log cannot be understood or written.
-    pub fn recover(settings: Settings, log: Log, recovered: Recovered, outlets: Outlets) -> Result<Self, RecoverError> {
+    pub fn recover(
+        settings: Settings,
+        log: Log,
+        recovered: Recovered,
+        outlets: Outlets,
+        host: Arc<dyn Host>,
+    ) -> Result<Self, RecoverError> {
         let facts = (recovered.torn_bytes, recovered.segments);
-        let mut driver = Self::empty(settings, Journal::new(log), outlets)?;
+        let mut driver = Self::empty(settings, Journal::new(log, Arc::clone(&host)), outlets, host)?;
         let mut gathered = Gathered::default();
         let mut count: u64 = 0;
         for entry in recovered {
@@ -120,16 +126,21 @@ impl Driver {
         Ok(driver)
     }
 
-    fn empty(settings: Settings, journal: Journal, outlets: Outlets) -> Result<Self, RecoverError> {
+    fn empty(
+        settings: Settings,
+        journal: Journal,
+        outlets: Outlets,
+        host: Arc<dyn Host>,
+    ) -> Result<Self, RecoverError> {
+        let now = host.now();
         Ok(Self {
             settings,
-            clock: Clock { began: Instant::now() },
             // Used only if the log knows no earlier life.
-            life: Life::random().map_err(RecoverError::Random)?,
+            life: Life::random(host.as_ref()).map_err(RecoverError::Random)?,
             life_known: false,
             journal,
             slots: BTreeMap::new(),
-            watch: Watch::new(),
+            watch: Watch::new(now),
             near: Operations::new(),
             far: Executions::new(),
             outlets,
@@ -141,17 +152,19 @@ impl Driver {
             results_bytes: 0,
             waiting_begins: VecDeque::new(),
             replaying: true,
-            expiry_due: Instant::now() + EXPIRY_PERIOD,
-            sweep_due: Instant::now() + EXPIRY_PERIOD,
+            expiry_due: now.after(EXPIRY_PERIOD),
+            sweep_due: now.after(EXPIRY_PERIOD),
             next_slot: 0,
-            started_ms: Clock::unix_ms(),
+            began: now,
+            started_ms: host.unix_ms(),
+            host,
         })
     }
 
     /// Opens a slot for a remote endpoint.
     pub(super) fn open_slot(&mut self, peer: EndpointId) -> &mut Slot {
         let (ids, first_pn, epoch) = (self.ids(peer), self.life.first_pn, self.watch.epoch);
-        let (config, now, replaying) = (self.settings.replication.clone(), self.clock.now(), self.replaying);
+        let (config, now, replaying) = (self.settings.replication.clone(), self.host.now(), self.replaying);
         self.slots.entry(peer).or_insert_with(|| {
             let mut slot = Slot::new(Peer::new(ids, config, now));
             slot.epoch = epoch;
@@ -283,7 +296,7 @@ impl Driver {
         }
         self.open_slot(self.settings.default_peer);
         self.replaying = false;
-        let now = self.clock.now();
+        let now = self.host.now();
         for slot in self.slots.values_mut() {
             slot.peer.replay_done(now);
             let una = slot.peer.status(now).una;
@@ -317,7 +330,7 @@ impl Driver {
             if self.near.get(*operation).is_none() {
                 continue;
             }
-            let now = self.clock.now();
+            let now = self.host.now();
             let Some(slot) = self.slots.get_mut(peer) else { continue };
             slot.spool.keep(*response, true);
             self.results.insert(*operation, slot.lane(*peer, *response));
@@ -334,7 +347,7 @@ impl Driver {
     }
 
     fn resume_call(&mut self, operation: OperationId, peer: EndpointId, request: StreamId, gathered: &Gathered) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let response = request.response_of();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let mut call = NearCall::new(operation, response, true);
@@ -376,7 +389,7 @@ impl Driver {
     }
 
     fn resume_execution(&mut self, peer: EndpointId, request: StreamId, gathered: &Gathered) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let response = request.response_of();
         let dispatched = self.far.by_stream(&peer, request).is_some();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
@@ -412,7 +425,7 @@ impl Driver {
 
     /// Ends responses that belong to no call and are no stored result: their callers went away.
     fn close_orphans(&mut self, gathered: &Gathered) {
-        let now = self.clock.now();
+        let now = self.host.now();
         let responses: Vec<(EndpointId, StreamId)> = self
             .slots
             .iter()

@@ -2,7 +2,7 @@
 
 use layer2_http::State;
 
-use super::{Clock, Driver};
+use super::Driver;
 use crate::record::DATA_LEN_MAX;
 use crate::status::{EngineStatus, OPEN_OPERATIONS_MAX, OpenOperation, PeerView, count_states};
 
@@ -11,8 +11,8 @@ const ABANDONED_MS_MAX: i64 = 60_000;
 
 impl Driver {
     pub(super) fn status(&self) -> EngineStatus {
-        let now = self.clock.now();
-        let mut status = EngineStatus::new(&self.settings.facts, self.started_ms, Clock::unix_ms());
+        let now = self.host.now();
+        let mut status = EngineStatus::new(&self.settings.facts, self.started_ms, self.host.unix_ms());
         status.log_bytes = self.journal.bytes_on_disk();
         status.log_failure = self.journal.failure().map(str::to_owned);
         status.results_bytes = self.results_bytes;
@@ -22,7 +22,7 @@ impl Driver {
         status.inbox = (&self.counters).into();
         status.operations = count_states(self.near.list(None, usize::MAX).into_iter().map(|view| view.state));
         let (open, total) = self.near.oldest_open(OPEN_OPERATIONS_MAX);
-        let now_ms = Clock::unix_ms_signed();
+        let now_ms = self.host.unix_ms_signed();
         status.open_operations = open.into_iter().map(|view| OpenOperation::new(view, now_ms)).collect();
         status.open_operations_total = total as u64;
         let left = self.near.list(Some(State::Cancelled), usize::MAX).into_iter();

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use wire::record::kind;
 use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
 
-use super::Clock;
 use super::forget::Silence;
 use super::journal::Journal;
 use crate::command::{AppendError, Found, Lane, Outgoing, ReadReply};
@@ -400,6 +399,7 @@ impl Slot {
         me: &EndpointId,
         recipient: EndpointId,
         incarnation: Incarnation,
+        sent_at_ms: i64,
         transmit: Transmit,
     ) -> PublishJob {
         let places = transmit
@@ -414,7 +414,7 @@ impl Slot {
             sender_incarnation: incarnation,
             recipient_incarnation: transmit.recipient_incarnation,
             pn: transmit.pn,
-            sent_at_ms: i64::try_from(Clock::unix_ms()).unwrap_or(i64::MAX),
+            sent_at_ms,
             control: transmit.control,
             records,
         };

@@ -20,7 +20,7 @@ use wire::{Incarnation, PacketNumber, StreamId};
 
 use super::*;
 use crate::driver::slot::FarCall;
-use crate::driver::{Event, Outlets, Settings};
+use crate::driver::{Event, Outlets, Settings, System};
 use crate::exchange::DriverHandle;
 use crate::pipe::OutboxEvent;
 use crate::status::EngineFacts;
@@ -172,7 +172,7 @@ impl Bench {
         let ((outbox_jobs, outbox), (inbox_commands, inbox), (events, _events)) = (channel(), channel(), channel());
         let handle = DriverHandle::new(events, log.reader());
         let outlets = Outlets { egress: unbounded_channel().0, outbox: outbox_jobs, inbox: inbox_commands, handle };
-        let mut driver = Driver::recover(settings(), log, recovered, outlets).unwrap();
+        let mut driver = Driver::recover(settings(), log, recovered, outlets, Arc::new(System::start())).unwrap();
         driver.settle().unwrap();
         Self { driver, outbox, inbox, _events }
     }
@@ -183,7 +183,7 @@ impl Bench {
             let (life, pn) = (file.header.sender_incarnation, file.header.pn);
             let verdict = self.driver.judge_packet(&file.header, &file.control).unwrap();
             if verdict == FileVerdict::Use {
-                let now = self.driver.clock.now();
+                let now = self.driver.host.now();
                 let slot = self.driver.slots.get_mut(&file.header.sender).unwrap();
                 slot.peer.handle_records(now, life, pn, file.records.clone());
                 slot.peer.handle_closed(now, life, pn, Closure::Complete);
@@ -231,20 +231,20 @@ impl Bench {
     }
 
     fn associated(&self, far: &Far) -> bool {
-        let now = self.driver.clock.now();
+        let now = self.driver.host.now();
         self.driver.slots.get(&far.id).is_some_and(|slot| slot.peer.status(now).peer_incarnation.is_some())
     }
 
     /// As if so much time had gone by in which others were heard.
     fn pass(&mut self, time: Duration) {
-        self.driver.watch.heard();
+        self.driver.watch.heard(self.driver.host.now());
         self.driver.count_silence(Duration::ZERO);
         self.driver.count_silence(time);
     }
 
     fn pass_and_forget(&mut self, time: Duration) {
         self.pass(time);
-        self.driver.watch.due = Instant::now();
+        self.driver.watch.due = self.driver.host.now();
         self.driver.forget_gone().unwrap();
     }
 }
@@ -374,7 +374,7 @@ fn a_crash_while_forgetting_leaves_all_or_nothing() {
         bench.talk(&mut pod);
         let before = bench.driver.life;
         bench.pass(settings().forget_after);
-        bench.driver.watch.due = Instant::now();
+        bench.driver.watch.due = bench.driver.host.now();
         storage.fail_at(storage.calls() + call, Fault::Stop);
         let done = bench.driver.forget_gone().is_ok() && bench.driver.settle().is_ok();
         drop(bench);
@@ -402,7 +402,7 @@ fn without_space_for_a_checkpoint_nobody_is_forgotten() {
         let mut pod = Far::new(id(0), 3, 1);
         bench.talk(&mut pod);
         bench.pass(settings().forget_after);
-        bench.driver.watch.due = Instant::now();
+        bench.driver.watch.due = bench.driver.host.now();
         let before = bench.driver.life;
         storage.fail_at(storage.calls() + call, Fault::Full);
         // Some calls do not fail for want of space; their failure ends the engine.
@@ -429,7 +429,7 @@ fn old_packets_of_a_forgotten_endpoint_open_no_association() {
     pod.call();
     let old = bench.talk(&mut pod);
     assert!(old.iter().any(|file| !file.records.is_empty() && file.control.echo.is_some()));
-    assert!(bench.driver.slots[&pod.id].peer.status(bench.driver.clock.now()).granted_log.1 > 0, "it was executed");
+    assert!(bench.driver.slots[&pod.id].peer.status(bench.driver.host.now()).granted_log.1 > 0, "it was executed");
     let used_below = numbers_used_below(&bench.driver.slots[&pod.id]);
     bench.pass_and_forget(settings().forget_after.max(settings().replication.mpl));
     assert!(!bench.knows(&pod));
@@ -444,7 +444,7 @@ fn old_packets_of_a_forgotten_endpoint_open_no_association() {
             assert!(!bench.associated(&pod));
         }
         let slot = &bench.driver.slots[&pod.id];
-        assert_eq!(slot.peer.status(bench.driver.clock.now()).granted_log.1, 0, "nothing was taken");
+        assert_eq!(slot.peer.status(bench.driver.host.now()).granted_log.1, 0, "nothing was taken");
         assert_eq!(slot.spool.streams().count() + slot.far_calls.len(), 0);
         let answers: Vec<_> = bench.send().into_iter().filter(|file| file.header.recipient == pod.id).collect();
         assert!(answers.iter().all(|file| file.header.pn.get() >= used_below), "a number is used once");
