@@ -58,6 +58,15 @@ impl Alarm {
         !matches!(self, Self::Poisoned { .. })
     }
 
+    /// Whether a new life of this endpoint settles it: its log or its inbox went back in time, or the peer forgot it (wire format §10).
+    #[must_use]
+    pub const fn asks_for_new_life(&self) -> bool {
+        matches!(
+            self,
+            Self::LogRolledBack { .. } | Self::ChainMismatch { .. } | Self::InboxRolledBack { .. } | Self::PeerForgot
+        )
+    }
+
     /// Whether a new association with another life of the peer settles it. What says that this side went back in time does not.
     #[must_use]
     pub const fn ends_with_association(&self) -> bool {
@@ -86,7 +95,7 @@ impl Alarm {
             | Self::ChainMismatch { .. }
             | Self::InboxRolledBack { .. }
             | Self::PeerForgot => {
-                "start this endpoint with a new incarnation (its state folder was restored, copied or lost, or the peer's was); calls in flight end as outcome unknown"
+                "this endpoint takes a new incarnation by itself, once a day on one peer's word. If the pair stays halted: find out which of the two state folders was restored or copied again, then stop the engine of that one, remove its state folder and start it; calls in flight end as outcome unknown"
             }
             Self::Superseded => {
                 "stop one of the two engines that run this endpoint; if this is the right one, start it with a new incarnation"

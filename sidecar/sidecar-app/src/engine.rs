@@ -3,7 +3,8 @@
 //! Starts, in this order: signals, configuration, keys and folders (all problems together), ports, the log with its
 //! recovery, the threads (driver, outbox, inbox), the doors. Readiness follows recovery. SIGTERM and SIGINT end it at any
 //! time, within a second and a half and with status 0: doors first, the driver last; what is in the log goes on at the next
-//! start. A driver that fails ends the process with status 1.
+//! start. A driver that fails ends the process with status 1. One that took a new incarnation (`driver/life.rs`) lets all of this
+//! end and start again, in the same process.
 
 mod last_words;
 mod signals;
@@ -29,7 +30,7 @@ use wire::limits::MIN_MAX_FRAME;
 
 use self::signals::Signals;
 use crate::commands::given::GivenArgs;
-use crate::driver::{Driver, DriverError, Event, Outlets, Settings, System, unix_ms};
+use crate::driver::{Driver, DriverError, End, Event, Outlets, Settings, System, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
 use crate::pipe::{self, InboxCommand};
 use crate::preflight::{Preflight, load_config, suite};
@@ -40,6 +41,8 @@ use crate::{admin, egress, ingress, logging, policies, watch};
 const GRACE: Duration = Duration::from_millis(700);
 /// How long the driver may take to its end. A disk that hangs is not waited for: what was promised is durable.
 const DRIVER_GRACE: Duration = Duration::from_millis(500);
+/// How long a folder that hangs may hold up a new life.
+const PIPE_GRACE: Duration = Duration::from_secs(5);
 /// How long what is left may take.
 const RUNTIME_GRACE: Duration = Duration::from_millis(100);
 /// The kubelet may give no more than two seconds between SIGTERM and SIGKILL.
@@ -83,22 +86,27 @@ async fn run(args: &SidecarArgs) -> Result<()> {
     let mut signals = Signals::install()?;
     let config = load_config(&args.config, &args.given.overrides())?;
     logging::start(&config.log);
-    let mut engine = tokio::select! {
-        biased;
-        name = signals.next() => {
-            // Nothing was accepted, and the log is left as a crash would leave it.
-            tracing::info!("{name}: ended before the engine was ready");
-            return Ok(());
+    let config = Arc::new(config);
+    loop {
+        let mut engine = tokio::select! {
+            biased;
+            name = signals.next() => {
+                // Nothing was accepted, and the log is left as a crash would leave it.
+                tracing::info!("{name}: ended before the engine was ready");
+                return Ok(());
+            }
+            engine = Engine::start(Arc::clone(&config)) => engine?,
+        };
+        let by_itself = tokio::select! {
+            name = signals.next() => { tracing::info!("{name}: stopping"); false }
+            _ = &mut engine.driver_ended => true,
+        };
+        let last_words = args.termination_log.as_deref().filter(|_| !by_itself);
+        match (engine.stop(last_words).await?, by_itself) {
+            (_, false) => break,
+            (End::NewLife, true) => tracing::info!("the engine starts again, with its new incarnation"),
+            (End::Stopped, true) => return Err(anyhow!("the driver ended by itself: this is a bug")),
         }
-        engine = Engine::start(Arc::new(config)) => engine?,
-    };
-    let by_itself = tokio::select! {
-        name = signals.next() => { tracing::info!("{name}: stopping"); false }
-        _ = &mut engine.driver_ended => true,
-    };
-    engine.stop(args.termination_log.as_deref()).await?;
-    if by_itself {
-        return Err(anyhow!("the driver ended by itself: this is a bug"));
     }
     tracing::info!("engine stopped");
     Ok(())
@@ -111,8 +119,9 @@ struct Engine {
     handle: DriverHandle,
     events: Sender<Event>,
     inbox_commands: Sender<InboxCommand>,
-    driver: JoinHandle<Result<(), DriverError>>,
+    driver: JoinHandle<Result<End, DriverError>>,
     driver_ended: tokio::sync::oneshot::Receiver<()>,
+    pipes: [JoinHandle<()>; 2],
     doors: Doors,
     admin: tokio::task::JoinHandle<()>,
     _hint: Option<watch::Hint>,
@@ -154,15 +163,31 @@ impl Engine {
             proxy = %doors.address, admin = %config.listen.admin, "engine ready"
         );
         health.set_ready(true);
-        let Threads { driver, driver_ended, inbox_commands, hint } = threads;
-        Ok(Self { health, stop, handle, events, inbox_commands, driver, driver_ended, doors, admin, _hint: hint })
+        let Threads { driver, driver_ended, pipes, inbox_commands, hint } = threads;
+        Ok(Self {
+            health,
+            stop,
+            handle,
+            events,
+            inbox_commands,
+            driver,
+            driver_ended,
+            pipes,
+            doors,
+            admin,
+            _hint: hint,
+        })
     }
 
     /// Ends it, whatever is open, within bounds.
-    async fn stop(self, termination_log: Option<&Path>) -> Result<()> {
+    async fn stop(self, termination_log: Option<&Path>) -> Result<End> {
         self.health.set_ready(false);
         self.stop.cancel();
-        let _ = tokio::time::timeout(GRACE, self.doors.ingress).await;
+        let mut ingress = self.doors.ingress;
+        if tokio::time::timeout(GRACE, &mut ingress).await.is_err() {
+            ingress.abort();
+            let _ = ingress.await;
+        }
         if let Some(path) = termination_log {
             last_words::leave(path, &self.handle).await;
         }
@@ -170,26 +195,36 @@ impl Engine {
         // next start knows how to go on from, not like one that failed.
         let _ = self.events.send(Event::Stop);
         let _ = self.inbox_commands.send(InboxCommand::Stop);
-        let driver = self.driver;
-        let joined = tokio::task::spawn_blocking(move || driver.join());
-        let joined = tokio::time::timeout(DRIVER_GRACE, joined).await;
+        let joined = join(self.driver, DRIVER_GRACE).await;
         self.doors.egress.abort();
         self.admin.abort();
         match joined {
-            Ok(joined) => match joined.context("the driver's thread")? {
-                Ok(result) => result.map_err(anyhow::Error::from),
-                Err(_) => {
-                    Err(anyhow!("the driver panicked: this is a bug; the state folder is as the last commit left it"))
+            Some(Ok(Ok(End::NewLife))) => {
+                // The ports, and the folders: whoever used them in the old life is gone before the new one begins.
+                let _ = (self.doors.egress.await, self.admin.await);
+                for pipe in self.pipes {
+                    let _ = join(pipe, PIPE_GRACE).await;
                 }
-            },
-            Err(_) => {
+                Ok(End::NewLife)
+            }
+            Some(Ok(result)) => result.map_err(anyhow::Error::from),
+            Some(Err(_)) => {
+                Err(anyhow!("the driver panicked: this is a bug; the state folder is as the last commit left it"))
+            }
+            None => {
                 tracing::warn!(
                     "the log did not answer in time: the engine ends without waiting for it; nothing that was promised is lost"
                 );
-                Ok(())
+                Ok(End::Stopped)
             }
         }
     }
+}
+
+/// Waits for a thread, for so long at most.
+async fn join<T: Send + 'static>(thread: JoinHandle<T>, grace: Duration) -> Option<thread::Result<T>> {
+    let joined = tokio::task::spawn_blocking(move || thread.join());
+    tokio::time::timeout(grace, joined).await.ok()?.ok()
 }
 
 /// Does what may wait for a disk, so that signals and probes are not kept waiting.
@@ -234,8 +269,9 @@ fn pseudonym(config: &Config) -> String {
 }
 
 struct Threads {
-    driver: JoinHandle<Result<(), DriverError>>,
+    driver: JoinHandle<Result<End, DriverError>>,
     driver_ended: tokio::sync::oneshot::Receiver<()>,
+    pipes: [JoinHandle<()>; 2],
     inbox_commands: Sender<InboxCommand>,
     hint: Option<watch::Hint>,
 }
@@ -261,8 +297,8 @@ impl Threads {
         let outbox = make_outbox(config, preflight)?;
         let inbox = make_inbox(config, preflight);
         let outbox_events = events.clone();
-        spawn("outbox", move || pipe::run_outbox(outbox, &reader, &outbox_queue, &outbox_events))?;
-        spawn("inbox", move || pipe::run_inbox(inbox, &inbox_queue, &events))?;
+        let outbox = spawn("outbox", move || pipe::run_outbox(outbox, &reader, &outbox_queue, &outbox_events))?;
+        let inbox = spawn("inbox", move || pipe::run_inbox(inbox, &inbox_queue, &events))?;
         let (ended, driver_ended) = tokio::sync::oneshot::channel();
         let driver = spawn("driver", move || {
             let result = driver.run(&inbox_of_driver);
@@ -271,7 +307,7 @@ impl Threads {
         })?;
         let local = !preflight.inbox.is_network();
         let hint = if local { watch::start(preflight.inbox.root(), inbox_commands.clone()) } else { None };
-        Ok(Self { driver, driver_ended, inbox_commands, hint })
+        Ok(Self { driver, driver_ended, pipes: [outbox, inbox], inbox_commands, hint })
     }
 }
 

@@ -37,7 +37,7 @@ pub const ENGINE_FIRST: u8 = 128;
 const POSITION_LEN: usize = 12;
 
 /// An entry of the engine's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineEntry {
     /// Who I am in this life of the log.
     Life(Life),
@@ -106,7 +106,7 @@ pub enum EngineEntry {
 }
 
 /// Who I am in this life of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
     /// My incarnation.
     pub incarnation: Incarnation,
@@ -114,6 +114,8 @@ pub struct Life {
     pub nonce_secret: [u8; 32],
     /// First packet number for endpoints of which nothing is in the log: above all used for those that were forgotten.
     pub first_pn: u64,
+    /// On whose word a life was taken anew, and when (Unix ms). No older than a day when it was written.
+    pub words: Vec<(EndpointId, u64)>,
 }
 
 /// A sent record's place.
@@ -165,6 +167,10 @@ impl EngineEntry {
                 out.extend_from_slice(&life.incarnation.to_bytes());
                 out.extend_from_slice(&life.nonce_secret);
                 put_u64(&mut out, life.first_pn);
+                for (peer, at_ms) in &life.words {
+                    out.extend_from_slice(peer.as_bytes());
+                    put_u64(&mut out, *at_ms);
+                }
             }
             Self::SentAt { peer, place } => {
                 out.extend_from_slice(peer.as_bytes());
@@ -216,6 +222,7 @@ impl EngineEntry {
                 incarnation: Incarnation::from_bytes(&input.array()?),
                 nonce_secret: input.array()?,
                 first_pn: if input.0.is_empty() { 1 } else { input.u64()? },
+                words: input.words()?,
             }),
             129 => Self::SentAt {
                 peer: input.endpoint()?,
@@ -312,6 +319,14 @@ impl Input<'_> {
         self.array().map(EndpointId::from_bytes)
     }
 
+    fn words(&mut self) -> Option<Vec<(EndpointId, u64)>> {
+        let mut words = Vec::new();
+        while !self.0.is_empty() {
+            words.push((self.endpoint()?, self.u64()?));
+        }
+        Some(words)
+    }
+
     fn stream(&mut self) -> Option<StreamId> {
         StreamId::new(self.u64()?)
     }
@@ -333,13 +348,21 @@ mod tests {
     //! Round trips of the engine's own entries.
     use super::*;
 
-    const LIFE: Life =
-        Life { incarnation: Incarnation { generation: 1, random: [2; 8] }, nonce_secret: [3; 32], first_pn: 4097 };
+    fn life() -> Life {
+        Life {
+            incarnation: Incarnation { generation: 1, random: [2; 8] },
+            nonce_secret: [3; 32],
+            first_pn: 4097,
+            words: vec![(EndpointId::from_bytes([8; 16]), 77)],
+        }
+    }
 
     #[test]
     fn a_life_of_an_older_log_begins_at_packet_1() {
-        let payload = EngineEntry::Life(LIFE).encode();
-        assert_eq!(EngineEntry::decode(128, &payload[..48]), Some(EngineEntry::Life(Life { first_pn: 1, ..LIFE })));
+        let payload = EngineEntry::Life(life()).encode();
+        let of_old = |first_pn| Some(EngineEntry::Life(Life { first_pn, words: Vec::new(), ..life() }));
+        assert_eq!(EngineEntry::decode(128, &payload[..48]), of_old(1));
+        assert_eq!(EngineEntry::decode(128, &payload[..56]), of_old(4097));
     }
 
     #[test]
@@ -349,7 +372,7 @@ mod tests {
         let position = Position { segment: 3, offset: 4096 };
         let head = RecordHeader { seq: Seq::new(5), stream, offset: 77, raw_len: 9, stored_len: 8, kind: 33, flags: 1 };
         let entries = [
-            EngineEntry::Life(LIFE),
+            EngineEntry::Life(life()),
             EngineEntry::SentAt { peer, place: SentPlace { seq: Seq::new(5), stream, kind: 33, position } },
             EngineEntry::Spooled { peer, found: FoundEq(Found { head, pd: [4; 32], position, credited: false }) },
             EngineEntry::Taken { peer, stream, below: 12 },
@@ -364,8 +387,8 @@ mod tests {
         ];
         for entry in entries {
             let payload = entry.encode();
-            assert_eq!(EngineEntry::decode(entry.kind(), &payload), Some(entry));
             assert_eq!(EngineEntry::decode(entry.kind(), &payload[..payload.len() - 1]), None);
+            assert_eq!(EngineEntry::decode(entry.kind(), &payload), Some(entry));
         }
     }
 }

@@ -41,7 +41,7 @@ impl Driver {
     /// The whole state, with this life and journal of executions, without these endpoints.
     pub(super) fn snapshot(&self, life: &Life, far: &Executions, without: &BTreeSet<EndpointId>) -> Vec<(u8, Vec<u8>)> {
         let mut out = Vec::new();
-        put(&mut out, EngineEntry::Life(*life));
+        put(&mut out, EngineEntry::Life(life.clone()));
         for entry in self.near.checkpoint() {
             let mut payload = Vec::new();
             entry.encode(&mut payload);

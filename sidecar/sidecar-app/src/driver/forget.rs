@@ -13,8 +13,8 @@
 //! of my present nonce opens one (wire format §10). Nonces come from a secret that this very checkpoint replaces, so every ECHO
 //! ever written for them is void, and their closed lives need not be remembered. Only a living engine can echo the new nonce.
 //! One that lived on in its old association does not: my HELLO has a packet number above all it ever got from me (`first_pn`),
-//! which tells it that I forgot it (alarm `peer_forgot`): it halts, and must be started without its state, as a new pod is; so no
-//! pair of incarnations, and no chain, is used twice. One that never heard me may echo as the old life, and send its log again: its operations are still known to the
+//! which tells it that I forgot it (alarm `peer_forgot`): it takes a new incarnation (`life.rs`), so no pair of incarnations, and no
+//! chain, is used twice. One that never heard me may echo as the old life, and send its log again: its operations are still known to the
 //! journal of executions (for two packet lifetimes, while that has room), so what was dispatched is not repeated unless it is
 //! harmless.
 //!
@@ -229,7 +229,7 @@ impl Driver {
         }
         let used_below = gone.iter().filter_map(|peer| self.slots.get(peer)).map(numbers_used_below).max();
         let first_pn = self.life.first_pn.max(used_below.unwrap_or(1));
-        let life = Life { nonce_secret, first_pn, ..self.life };
+        let life = Life { nonce_secret, first_pn, ..self.life.clone() };
         let mut far = self.far.clone();
         for peer in &gone {
             far.peer_closed(*peer);

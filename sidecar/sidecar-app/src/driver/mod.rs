@@ -107,7 +107,16 @@ pub struct Settings {
     pub pseudonym: String,
 }
 
-/// Why the loop ended.
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Stopped,
+    /// A new life of this endpoint stands in the log: everything that reads or writes for the old one must end, and start again.
+    NewLife,
+}
+
+/// Why the loop failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
     /// The log failed: going on would break promises.
@@ -133,6 +142,8 @@ pub struct Driver {
     host: Arc<dyn Host>,
     life: Life,
     life_known: bool,
+    /// On whose word a new life is to begin.
+    anew: Option<EndpointId>,
     /// The log is being replayed: slots are not complete yet.
     replaying: bool,
     journal: Journal,
@@ -159,25 +170,25 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Runs until told to stop.
+    /// Runs until told to stop, or until a new life must begin.
     ///
     /// # Errors
     /// When the log fails. The caller ends the process then.
-    pub fn run(mut self, events: &Receiver<Event>) -> Result<(), DriverError> {
+    pub fn run(mut self, events: &Receiver<Event>) -> Result<End, DriverError> {
         self.settle()?;
         loop {
             let first = match events.recv_timeout(self.wait()) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Ok(End::Stopped),
             };
-            if self.turn(first, &mut || events.try_recv().ok())?.is_break() {
-                return Ok(());
+            if let ControlFlow::Break(end) = self.turn(first, &mut || events.try_recv().ok())? {
+                return Ok(end);
             }
         }
     }
 
-    /// One turn: takes the first event and what `more` gives, as far as a turn goes, then settles. Breaks when told to stop.
+    /// One turn: takes the first event and what `more` gives, as far as a turn goes, then settles. Breaks at the end.
     ///
     /// # Errors
     /// When the log fails. Whoever runs the driver then drops it.
@@ -185,13 +196,13 @@ impl Driver {
         &mut self,
         first: Option<Event>,
         more: &mut dyn FnMut() -> Option<Event>,
-    ) -> Result<ControlFlow<()>, DriverError> {
+    ) -> Result<ControlFlow<End>, DriverError> {
         let mut next = first;
         let mut taken = 0;
         while let Some(event) = next {
             if matches!(event, Event::Stop) {
                 self.settle()?;
-                return Ok(ControlFlow::Break(()));
+                return Ok(ControlFlow::Break(End::Stopped));
             }
             self.handle(event)?;
             taken += 1;
@@ -200,7 +211,7 @@ impl Driver {
         }
         self.handle_timeouts()?;
         self.settle()?;
-        Ok(ControlFlow::Continue(()))
+        Ok(if self.live_anew()? { ControlFlow::Break(End::NewLife) } else { ControlFlow::Continue(()) })
     }
 
     fn handle(&mut self, event: Event) -> Result<(), DriverError> {

@@ -162,6 +162,9 @@ impl Driver {
 
     fn alarm(&mut self, peer: EndpointId, alarm: Alarm) {
         tracing::warn!(%peer, alarm = alarm.name(), remedy = alarm.remedy(), "{alarm}");
+        if alarm.asks_for_new_life() && self.may_live_anew(peer) {
+            self.anew = Some(peer);
+        }
         if alarm.halts()
             && let Some(slot) = self.slots.get_mut(&peer)
         {

@@ -118,7 +118,7 @@ impl Driver {
             count += 1;
         }
         tracing::info!(entries = count, torn_bytes = facts.0, segments = facts.1, "log replayed");
-        driver.finish_replay()?;
+        driver.finish_replay(&mut gathered)?;
         driver.resume_near(&gathered);
         driver.resume_far(&gathered);
         driver.close_orphans(&gathered);
@@ -138,6 +138,7 @@ impl Driver {
             // Used only if the log knows no earlier life.
             life: Life::random(host.as_ref()).map_err(RecoverError::Random)?,
             life_known: false,
+            anew: None,
             journal,
             slots: BTreeMap::new(),
             watch: Watch::new(now),
@@ -245,13 +246,20 @@ impl Driver {
             closed |= matches!(event, PeerEvent::AssociationClosed { .. });
         }
         if closed {
+            self.replay_closed(peer, gathered);
+        }
+    }
+
+    /// The association with a peer ended.
+    fn replay_closed(&mut self, peer: EndpointId, gathered: &mut Gathered) {
+        if let Some(slot) = self.slots.get_mut(&peer) {
             slot.spool = Spool::default();
             slot.sent.clear();
-            gathered.forget_peer(peer);
-            let open = self.near.open().filter(|(begun, _)| begun.peer == peer).map(|(begun, _)| begun.id);
-            gathered.lost.extend(open);
-            self.far.replay(&FarEntry::PeerClosed { peer });
         }
+        gathered.forget_peer(peer);
+        let open = self.near.open().filter(|(begun, _)| begun.peer == peer).map(|(begun, _)| begun.id);
+        gathered.lost.extend(open);
+        self.far.replay(&FarEntry::PeerClosed { peer });
     }
 
     fn replay_engine(&mut self, entry: EngineEntry, gathered: &mut Gathered) {
@@ -288,17 +296,21 @@ impl Driver {
     }
 
     /// Ends the replay: what is released goes, what stays is pinned, and a first life is noted.
-    fn finish_replay(&mut self) -> Result<(), RecoverError> {
+    fn finish_replay(&mut self, gathered: &mut Gathered) -> Result<(), RecoverError> {
         if !self.life_known {
-            let life = EngineEntry::Life(self.life);
+            let life = EngineEntry::Life(self.life.clone());
             self.journal.append(life.kind(), &[&life.encode()], true)?;
             self.life_known = true;
         }
         self.open_slot(self.settings.default_peer);
         self.replaying = false;
         let now = self.host.now();
+        let ended: Vec<EndpointId> =
+            self.slots.iter_mut().filter_map(|(peer, slot)| slot.end_replay(now).then_some(*peer)).collect();
+        for peer in ended {
+            self.replay_closed(peer, gathered);
+        }
         for slot in self.slots.values_mut() {
-            slot.peer.replay_done(now);
             let una = slot.peer.status(now).una;
             slot.drop_released(una);
             for place in slot.sent.values() {

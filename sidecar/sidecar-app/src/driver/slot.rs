@@ -154,6 +154,16 @@ impl Slot {
         self.sent.insert(place.seq, place);
     }
 
+    /// The log is replayed; true if the association was one of a former life of mine, and ends by that.
+    pub(super) fn end_replay(&mut self, now: Timestamp) -> bool {
+        let before = self.peer.status(now).peer_incarnation;
+        self.peer.replay_done(now);
+        let ended = before.is_some() && self.peer.status(now).peer_incarnation.is_none();
+        // Whoever reads the log does what they ask for; files of the old association go by their age.
+        while ended && self.peer.poll_event().is_some() {}
+        ended
+    }
+
     /// Tells layer 1 that everything appended so far is durable.
     pub(super) fn confirm_persisted(&mut self, now: Timestamp) {
         if let Some(token) = self.last_token.take() {

@@ -321,7 +321,7 @@ fn a_forgotten_endpoint_is_gone_from_log_and_folders_and_a_restart_agrees() {
     let mut bench = Bench::start(&storage);
     let mut pod = Far::new(id(0), 3, 1);
     bench.talk(&mut pod);
-    let (before, recipient) = (bench.driver.life, pod.id);
+    let (before, recipient) = (bench.driver.life.clone(), pod.id);
     bench.pass_and_forget(settings().forget_after - SEC);
     assert!(bench.knows(&pod));
     bench.pass_and_forget(settings().forget_after);
@@ -331,7 +331,7 @@ fn a_forgotten_endpoint_is_gone_from_log_and_folders_and_a_restart_agrees() {
     let jobs: Vec<_> = bench.outbox.try_iter().collect();
     assert!(jobs.iter().any(|job| matches!(job, OutboxJob::Forget(of) if *of == recipient)));
     assert!(bench.inbox.try_iter().any(|command| matches!(command, InboxCommand::Forget(of) if of == recipient)));
-    let life = bench.driver.life;
+    let life = bench.driver.life.clone();
     assert_eq!(life.incarnation, before.incarnation);
     assert_ne!(life.nonce_secret, before.nonce_secret);
     assert!(life.first_pn > before.first_pn);
@@ -372,7 +372,7 @@ fn a_crash_while_forgetting_leaves_all_or_nothing() {
         let mut bench = Bench::start(&storage);
         let mut pod = Far::new(id(0), 3, 1);
         bench.talk(&mut pod);
-        let before = bench.driver.life;
+        let before = bench.driver.life.clone();
         bench.pass(settings().forget_after);
         bench.driver.watch.due = bench.driver.host.now();
         storage.fail_at(storage.calls() + call, Fault::Stop);
@@ -403,7 +403,7 @@ fn without_space_for_a_checkpoint_nobody_is_forgotten() {
         bench.talk(&mut pod);
         bench.pass(settings().forget_after);
         bench.driver.watch.due = bench.driver.host.now();
-        let before = bench.driver.life;
+        let before = bench.driver.life.clone();
         storage.fail_at(storage.calls() + call, Fault::Full);
         // Some calls do not fail for want of space; their failure ends the engine.
         let went_on = bench.driver.forget_gone().is_ok();
