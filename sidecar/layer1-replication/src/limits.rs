@@ -63,5 +63,5 @@ pub const SUPERSEDED_BY: usize = 8;
 pub const SUPERSEDED_AGE: Duration = Duration::from_secs(3_600);
 /// Largest multiple of the reordering allowance.
 pub const REORDER_FACTOR_MAX: u32 = 8;
-/// The reordering allowance shrinks again after this many packets were reported without a duplicate.
+/// The reordering allowance is as at first after this many recoveries without a packet that was called lost too early.
 pub const REORDER_DECAY: u32 = 16;

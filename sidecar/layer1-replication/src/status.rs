@@ -61,6 +61,12 @@ pub struct PeerStatus {
     pub packets_received: u64,
     /// Packets declared lost by time since the start.
     pub packets_lost: u64,
+    /// Of them: reported as arrived after all.
+    pub packets_spurious: u64,
+    /// Records sent again though the peer held them, as it counts them; those of probes are not meant.
+    pub records_spurious: u64,
+    /// How patient the loss timer is with packets that others overtook: 1 to 8.
+    pub reorder_factor: u32,
     /// Records handed out since the start, resent ones included.
     pub records_sent: u64,
     /// Of them: sent before.

@@ -5,7 +5,8 @@ use crate::alarm::Alarm;
 use crate::entry::Entry;
 use crate::event::PeerEvent;
 use crate::journal::Promise;
-use crate::limits::{REORDER_DECAY, REORDER_FACTOR_MAX};
+use crate::limits::REORDER_FACTOR_MAX;
+use crate::sent::Progress;
 use crate::time::Duration;
 use bytes::Bytes;
 use wire::control::{Ack, LogState, PacketReport};
@@ -53,21 +54,31 @@ impl Peer {
         }
     }
 
-    /// Duplicates that the peer counts say that packets were overtaken, not lost: more patience from here on, by one step
-    /// a round trip (RFC 8985 §6.2). Those of probes say nothing: a probe repeats what may well have arrived.
+    /// Duplicates that the peer counts say that packets were overtaken, not lost, as does a packet that is reported after it was
+    /// called lost: more patience from here on, by one step a round trip (RFC 8985 §6.2). Those of probes say nothing: a probe
+    /// repeats what may well have arrived.
     fn read_counters(&mut self, control: &Control) {
         let Some(counters) = control.counters else { return };
         let (heard, recovery) = (&mut self.pair.heard, &mut self.pair.recovery);
         let more = counters.duplicate_records.saturating_sub(heard.duplicates);
         let explained = more.min(recovery.probed);
         recovery.probed -= explained;
-        let raised_lately = recovery.raised.is_some_and(|at| self.now.since(at) < self.rtt.smoothed());
-        if more > explained && !raised_lately {
+        // A peer that started again counts anew.
+        heard.duplicates = counters.duplicate_records;
+        if more > explained {
+            self.counts.records_spurious += more - explained;
+            self.more_patience();
+        }
+    }
+
+    /// A packet was called lost too early.
+    fn more_patience(&mut self) {
+        let (recovery, round_trip) = (&mut self.pair.recovery, self.rtt.smoothed());
+        if recovery.raised.is_none_or(|at| self.now.since(at) >= round_trip) {
             recovery.reorder_factor = (recovery.reorder_factor + 1).min(REORDER_FACTOR_MAX);
             recovery.raised = Some(self.now);
-            recovery.clean_reports = 0;
         }
-        heard.duplicates = counters.duplicate_records;
+        recovery.recoveries = 0;
     }
 
     /// What counts inside the association; whether it is news of my packets.
@@ -184,6 +195,7 @@ impl Peer {
     fn packet_closed(&mut self, pn: u64, unknown_below: u64) -> bool {
         let Some(packet) = self.pair.packets.get(pn) else { return false };
         let (seqs, announced, ping) = (packet.seqs(), packet.stream_credit.clone(), packet.ping);
+        let spurious = packet.progress == Progress::Lost;
         let is_unknown = |seq: u64| seq < unknown_below && !self.pair.log.is_held(seq);
         if unknown_below > 0 && packet.seqs().any(is_unknown) {
             return false;
@@ -194,11 +206,9 @@ impl Peer {
         for seq in seqs {
             self.record_lost(seq, pn);
         }
-        let recovery = &mut self.pair.recovery;
-        recovery.clean_reports += 1;
-        if recovery.clean_reports >= REORDER_DECAY {
-            recovery.clean_reports = 0;
-            recovery.reorder_factor = recovery.reorder_factor.saturating_sub(1).max(1);
+        if spurious {
+            self.counts.packets_spurious += 1;
+            self.more_patience();
         }
         true
     }

@@ -125,11 +125,29 @@ impl Peer {
 
     fn declare_lost(&mut self) {
         let delay = self.rtt.loss_delay(self.pair.recovery.reorder_factor);
-        for pn in self.pair.packets.overdue(self.now, delay) {
+        let overdue = self.pair.packets.overdue(self.now, delay);
+        if !overdue.is_empty() {
+            self.begin_recovery();
+        }
+        for pn in overdue {
             self.counts.packets_lost += 1;
             self.packet_lost(pn);
         }
         self.update_loss();
+    }
+
+    /// What is lost within a round trip is one recovery. After enough of them that were right, patience is as at first (RFC 8985 §6.2).
+    fn begin_recovery(&mut self) {
+        let (recovery, round_trip) = (&mut self.pair.recovery, self.rtt.smoothed());
+        if recovery.recovered.is_some_and(|at| self.now.since(at) < round_trip) {
+            return;
+        }
+        recovery.recovered = Some(self.now);
+        recovery.recoveries += 1;
+        if recovery.recoveries > limits::REORDER_DECAY {
+            recovery.recoveries = 1;
+            recovery.reorder_factor = 1;
+        }
     }
 
     fn packet_lost(&mut self, pn: u64) {

@@ -63,7 +63,10 @@ pub(super) struct Recovery {
     pub(super) suspended: bool,
     pub(super) last_pto: Option<Timestamp>,
     pub(super) reorder_factor: u32,
-    pub(super) clean_reports: u32,
+    /// Times that packets were called lost since the last of them came after all.
+    pub(super) recoveries: u32,
+    /// When the last of these times began.
+    pub(super) recovered: Option<Timestamp>,
     /// When the factor was raised last.
     pub(super) raised: Option<Timestamp>,
     /// Records that were sent in probes and not yet explained a duplicate.
@@ -85,7 +88,8 @@ impl Default for Recovery {
             suspended: false,
             last_pto: None,
             reorder_factor: 1,
-            clean_reports: 0,
+            recoveries: 0,
+            recovered: None,
             raised: None,
             probed: 0,
             charged_ahead: 0,
@@ -108,6 +112,10 @@ pub(super) struct Counts {
     pub(super) packets_sent: u64,
     pub(super) packets_received: u64,
     pub(super) packets_lost: u64,
+    /// Of them: reported after all.
+    pub(super) packets_spurious: u64,
+    /// Records sent again that the peer held, as it counts them, less those of probes.
+    pub(super) records_spurious: u64,
     pub(super) partial: u64,
     pub(super) unopenable: u64,
     pub(super) records_sent: u64,

@@ -239,3 +239,73 @@ fn a_peer_that_is_gone_gets_a_heartbeat_an_hour_until_it_is_heard() {
     let (_, files) = a.wait(now.after(61 * SEC));
     assert_eq!(files.len(), 1, "it is heard again");
 }
+
+/// Two that know their round trip well.
+fn practised() -> (Side, Side, Timestamp) {
+    let (mut a, mut b, mut now) = pair(config());
+    for _ in 0..10 {
+        appended(&mut a, now, 1, 10);
+        now = settle(now, &mut a, &mut b).after(SEC);
+    }
+    a.events();
+    b.events();
+    (a, b, now)
+}
+
+/// One record overtakes another so that it is called lost and sent again; the file that was overtaken, and the time.
+fn overtaken(a: &mut Side, b: &mut Side, now: Timestamp) -> (Timestamp, File) {
+    appended(a, now, 1, 10);
+    let slow = a.send(now).remove(0);
+    appended(a, now, 1, 10);
+    let (now, passes) = a.wait(now.after(SEC));
+    b.receive(now, &passes);
+    let (now, ack) = b.wait(now.after(SEC));
+    a.receive(now, &ack);
+    let (now, again) = a.wait(now.after(20 * SEC));
+    assert_eq!(again[0].records, slow.records);
+    (now, slow)
+}
+
+#[test]
+fn a_packet_that_was_called_lost_and_came_after_all_is_counted_and_gives_patience() {
+    let (mut a, mut b, now) = practised();
+    let (now, slow) = overtaken(&mut a, &mut b, now);
+    let status = a.peer.status(now);
+    assert_eq!((status.packets_lost, status.packets_spurious, status.reorder_factor), (1, 0, 1));
+    b.receive(now, core::slice::from_ref(&slow));
+    let report = b.send(now);
+    a.receive(now, &report);
+    a.receive(now, &report);
+    let status = a.peer.status(now);
+    assert_eq!((status.packets_lost, status.packets_spurious, status.reorder_factor), (1, 1, 2), "once");
+}
+
+#[test]
+fn duplicates_that_the_peer_counts_give_patience_once_a_round_trip_and_at_most_eightfold() {
+    let (mut a, mut b, mut now) = practised();
+    a.peer.rtt.restore(5_000_000, 1_000);
+    for round in 1..=10_u64 {
+        for doubles in [3 * round - 1, 3 * round] {
+            b.peer.ping();
+            let mut file = b.send(now).remove(0);
+            file.control.counters.as_mut().unwrap().duplicate_records = doubles;
+            a.receive(now, &[file]);
+        }
+        assert_eq!(a.peer.status(now).reorder_factor, (1 + round as u32).min(limits::REORDER_FACTOR_MAX));
+        now = now.after(60 * SEC);
+    }
+    assert_eq!(a.peer.status(now).records_spurious, 30);
+}
+
+#[test]
+fn patience_ends_after_sixteen_recoveries_that_were_right() {
+    let (mut a, mut b, mut now) = practised();
+    a.peer.pair.recovery.reorder_factor = 8;
+    for round in 0..=limits::REORDER_DECAY {
+        assert_eq!(a.peer.status(now).reorder_factor, 8, "{round} recoveries");
+        let (later, _) = overtaken(&mut a, &mut b, now);
+        now = settle(later, &mut a, &mut b).after(60 * SEC);
+    }
+    let status = a.peer.status(now);
+    assert_eq!((status.reorder_factor, status.packets_spurious), (1, 0));
+}
