@@ -93,7 +93,8 @@ impl Peer {
         if let Some(ack) = &control.ack {
             news |= self.read_ack(ack, control)?;
         }
-        if let Some(packets) = &control.packets {
+        // Only together with what is held does a closed packet say what is missing.
+        if let (Some(packets), Some(_)) = (&control.packets, &control.ack) {
             news |= self.read_packets(packets, control);
         }
         if let Some(credit) = &control.credit

@@ -2,6 +2,7 @@
 
 mod contact;
 mod flow;
+mod missing;
 mod recovery;
 mod restart;
 
