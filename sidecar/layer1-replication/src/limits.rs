@@ -20,8 +20,12 @@ pub const SMALL_DATA_BYTES: u32 = 64 * 1024;
 pub const PROBE_BYTES_MAX: u64 = 1_000_000;
 /// Small records travel with bulk only if the whole packet stays within this many bytes.
 pub const MIXED_PACKET_BYTES_MAX: u64 = 1 << 20;
-/// A stream of bulk yields to the next after this many bytes.
+/// A stream of bulk begins its turn when so many bytes are its share, and yields when they are used up.
 pub const BULK_QUANTUM_BYTES: u64 = 1 << 20;
+/// The share of a stream grows by so many bytes a round: the turn of an incremental one.
+pub const BULK_PIECE_BYTES: u64 = 1 << 18;
+/// The part of the bytes that a class of bulk gets however urgent the others are: one in so many.
+pub const STARVATION_DIVISOR: u64 = 20;
 /// Records held behind a gap. Some cost no credit to speak of, so the window alone would not bound memory.
 pub const HELD_MAX: usize = 1 << 18;
 /// A record reported lost this often while later ones pass travels alone.

@@ -1,14 +1,22 @@
 //! What my log sends next: which records wait for credit, which are ready, and what goes into one packet.
 //!
-//! Invariants: a record is in at most one queue; records of a stream are charged in their order, so what the peer holds of it can be
-//! consumed (or small records of many streams could use up the credit that what lies before them needs); small records (anything but DATA, or DATA below 64 KiB) go before bulk, bulk streams take
-//! turns in quanta; a record that was lost again and again goes alone. It knows sizes and numbers, not contents, and decides nothing about
-//! time but since when something waits. Test to read first: `small_records_go_before_bulk_and_streams_take_turns`.
+//! Invariants: a record is in at most one queue; small records (anything but DATA, or DATA below 64 KiB) go before bulk, bulk by the urgency of
+//! its stream and in turns (see `turns`), and even the least urgent gets a twentieth; a record that was lost again and again goes alone.
+//! It knows sizes and numbers, not contents, and decides nothing about time but since when something waits.
+//! Test to read first: `small_records_go_before_bulk_and_streams_take_turns`.
+
+mod turns;
+mod uncharged;
+
+pub(crate) use turns::Priority;
+pub(crate) use uncharged::Uncharged;
 
 use crate::limits;
 use crate::time::Timestamp;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use turns::Turns;
+use uncharged::CreditQueue;
 use wire::record::kind;
 use wire::{RecordHeader, StreamId};
 
@@ -22,7 +30,7 @@ pub(crate) fn packet_bytes(head: &RecordHeader) -> u64 {
     u64::from(head.stored_len) + if is_small(head) { 24 } else { 80 }
 }
 
-/// Records ready to be sent, by sequence number, with their size in a packet.
+/// Records by sequence number, with their bytes.
 #[derive(Clone, Debug, Default)]
 struct Queue {
     records: BTreeMap<u64, u64>,
@@ -30,30 +38,47 @@ struct Queue {
 }
 
 impl Queue {
-    fn insert(&mut self, seq: u64, bytes: u64) {
-        if self.records.insert(seq, bytes).is_none() {
-            self.bytes += bytes;
-        }
+    /// The bytes that it adds: none if it is there.
+    fn insert(&mut self, seq: u64, bytes: u64) -> u64 {
+        let more = if self.records.insert(seq, bytes).is_none() { bytes } else { 0 };
+        self.bytes += more;
+        more
     }
 
-    fn remove(&mut self, seq: u64) -> bool {
-        let bytes = self.records.remove(&seq);
-        self.bytes -= bytes.unwrap_or(0);
-        bytes.is_some()
+    fn remove(&mut self, seq: u64) -> Option<u64> {
+        let bytes = self.records.remove(&seq)?;
+        self.bytes -= bytes;
+        Some(bytes)
     }
 
-    /// Takes records in order while they fit into `room`; with `at_least_one`, the first one whatever its size.
-    fn take(&mut self, room: &mut u64, count: usize, at_least_one: bool, out: &mut Vec<u64>) {
-        let mut must = at_least_one;
-        while let Some((&seq, &bytes)) = self.records.first_key_value() {
-            if out.len() >= count || (bytes > *room && !must) {
+    fn first(&self) -> Option<(u64, u64)> {
+        self.records.first_key_value().map(|(seq, bytes)| (*seq, *bytes))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Takes records in order while they fit into `room`, but at least one if `out` is empty.
+    fn take(&mut self, room: &mut u64, out: &mut Vec<u64>) {
+        while let Some((seq, bytes)) = self.first() {
+            if out.len() >= limits::RECORDS_PER_PACKET_MAX || (bytes > *room && !out.is_empty()) {
                 break;
             }
-            must = false;
             *room = room.saturating_sub(bytes);
             self.remove(seq);
             out.push(seq);
         }
+    }
+}
+
+/// Priorities of streams that have another than the default.
+#[derive(Clone, Debug, Default)]
+struct Priorities(BTreeMap<StreamId, Priority>);
+
+impl Priorities {
+    fn of(&self, stream: StreamId) -> Priority {
+        self.0.get(&stream).copied().unwrap_or_default()
     }
 }
 
@@ -68,24 +93,12 @@ pub(crate) struct Classes {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scheduler {
     small: Queue,
-    bulk: BTreeMap<StreamId, Queue>,
-    bulk_bytes: u64,
+    bulk: Turns,
     alone: Queue,
     small_since: Option<Timestamp>,
     bulk_since: Option<Timestamp>,
-    turn: Option<StreamId>,
-    /// Durable records that wait for log credit: small first, then in order.
-    uncharged: BTreeSet<(bool, u64)>,
-    /// Streams with records that are not charged, durable or not.
-    waiting: BTreeMap<StreamId, Waiting>,
-}
-
-/// Records of one stream that are not charged.
-#[derive(Clone, Copy, Debug, Default)]
-struct Waiting {
-    all: usize,
-    /// Of them: those that wait with bulk.
-    bulk: usize,
+    uncharged: CreditQueue,
+    priorities: Priorities,
 }
 
 impl Scheduler {
@@ -98,66 +111,75 @@ impl Scheduler {
             self.small.insert(seq, bytes);
             self.small_since.get_or_insert(now);
         } else {
-            let queue = self.bulk.entry(head.stream).or_default();
-            let before = queue.bytes;
-            queue.insert(seq, bytes);
-            self.bulk_bytes += queue.bytes - before;
+            self.bulk.insert(head.stream, self.priorities.of(head.stream), seq, bytes);
             self.bulk_since.get_or_insert(now);
         }
     }
 
+    /// How urgent a stream of mine is from here on.
+    pub(crate) fn set_priority(&mut self, stream: StreamId, priority: Priority) {
+        match priority == Priority::default() {
+            true => self.priorities.0.remove(&stream),
+            false => self.priorities.0.insert(stream, priority),
+        };
+        self.bulk.set_priority(stream, priority);
+        self.uncharged.set_priority(stream, priority);
+    }
+
+    /// Nothing more is appended to this stream. What waits keeps its place.
+    pub(crate) fn forget_priority(&mut self, stream: StreamId) {
+        self.priorities.0.remove(&stream);
+    }
+
     /// A record was appended without being charged; it is not durable yet.
     pub(crate) fn appended_uncharged(&mut self, head: &RecordHeader) {
-        self.waiting.entry(head.stream).or_default().all += 1;
+        self.uncharged.appended(head);
     }
 
-    /// It is durable, and waits for log credit. Entries become durable in order, so what lies before it in its stream waits already.
+    /// It is durable, and waits for log credit.
     pub(crate) fn wait_for_credit(&mut self, head: &RecordHeader) {
-        let stream = self.waiting.entry(head.stream).or_default();
-        let bulk = !is_small(head) || stream.bulk > 0;
-        stream.bulk += usize::from(bulk);
-        self.uncharged.insert((bulk, head.seq.get()));
+        self.uncharged.wait(head, self.priorities.of(head.stream));
     }
 
-    /// The first record that waits for log credit: whether it is bulk, and its number.
-    pub(crate) fn first_uncharged(&self) -> Option<(bool, u64)> {
-        self.uncharged.first().copied()
+    /// The record that is to be charged next, and a small one that need not wait for it if it is bulk that finds no room.
+    pub(crate) fn first_uncharged(&mut self) -> (Option<Uncharged>, Option<Uncharged>) {
+        self.uncharged.first()
     }
 
-    /// It is charged.
-    pub(crate) fn charged(&mut self, waiting: (bool, u64), head: &RecordHeader) {
-        self.uncharged.remove(&waiting);
-        if let Some(stream) = self.waiting.get_mut(&head.stream) {
-            stream.all = stream.all.saturating_sub(1);
-            stream.bulk = stream.bulk.saturating_sub(usize::from(waiting.0));
-            if stream.all == 0 {
-                self.waiting.remove(&head.stream);
-            }
-        }
+    /// It is charged after waiting.
+    pub(crate) fn charged(&mut self, which: Uncharged, head: &RecordHeader) {
+        self.uncharged.charged(which, head);
     }
 
     /// How many records wait for credit.
-    pub(crate) fn waiting_for_credit(&self) -> usize {
-        self.uncharged.len()
+    pub(crate) const fn waiting_for_credit(&self) -> usize {
+        self.uncharged.count()
     }
 
     /// Whether others must be charged before this one: of its stream, or of its class.
     pub(crate) fn must_queue(&self, head: &RecordHeader) -> bool {
-        let bulk = !is_small(head);
-        self.waiting.contains_key(&head.stream) || self.uncharged.range((bulk, 0)..=(bulk, u64::MAX)).next().is_some()
+        self.uncharged.must_queue(head)
+    }
+
+    /// A record counts against credit; if it is bulk, it is ahead until it is sent.
+    pub(crate) fn run_ahead(&mut self, head: &RecordHeader) {
+        self.uncharged.run_ahead(head);
+    }
+
+    /// A record left for the first time.
+    pub(crate) fn caught_up(&mut self, head: &RecordHeader) {
+        self.uncharged.caught_up(head);
+    }
+
+    /// Cost of bulk that is charged, was not sent, and is as urgent as `stream` or more.
+    pub(crate) fn ahead_of(&self, stream: StreamId) -> u64 {
+        self.uncharged.ahead_of(stream, &self.priorities)
     }
 
     /// The peer holds it: it need not go again.
     pub(crate) fn forget(&mut self, head: &RecordHeader) {
         let seq = head.seq.get();
-        if self.alone.remove(seq) || self.small.remove(seq) {
-            self.settle();
-            return;
-        }
-        if let Some(queue) = self.bulk.get_mut(&head.stream) {
-            let before = queue.bytes;
-            queue.remove(seq);
-            self.bulk_bytes -= before - queue.bytes;
+        if self.alone.remove(seq).is_some() || self.small.remove(seq).is_some() || self.bulk.remove(head.stream, seq) {
             self.settle();
         }
     }
@@ -169,66 +191,59 @@ impl Scheduler {
 
     /// Since when bulk waits, and the bytes that wait.
     pub(crate) const fn bulk(&self) -> (Option<Timestamp>, u64) {
-        (self.bulk_since, self.bulk_bytes)
+        (self.bulk_since, self.bulk.bytes())
     }
 
     pub(crate) fn has_alone(&self) -> bool {
-        !self.alone.records.is_empty()
+        !self.alone.is_empty()
     }
 
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.small.records.is_empty() && self.bulk.is_empty() && self.alone.records.is_empty()
+        self.small.is_empty() && self.bulk.is_empty() && self.alone.is_empty()
     }
 
     /// Takes the records of one packet, ascending.
     pub(crate) fn take(&mut self, classes: Classes, bytes_max: u64) -> Vec<u64> {
         let mut out = Vec::new();
         let mut room = bytes_max;
-        if let Some((&seq, _)) = self.alone.records.first_key_value() {
+        if let Some((seq, _)) = self.alone.first() {
             self.alone.remove(seq);
             out.push(seq);
             return out;
         }
-        if classes.small {
-            self.small.take(&mut room, limits::RECORDS_PER_PACKET_MAX, true, &mut out);
+        // Small records that never end do not keep bulk waiting for ever.
+        if classes.bulk && classes.small && self.small.bytes > bytes_max && self.bulk.is_owed() {
+            self.take_bulk(&mut room, &mut out, true);
         }
-        let mix = out.is_empty() || self.bulk_bytes <= limits::MIXED_PACKET_BYTES_MAX.min(room);
+        if classes.small {
+            let before = self.small.bytes;
+            self.small.take(&mut room, &mut out);
+            self.bulk.pass_by(before - self.small.bytes, None);
+        }
+        let mix = out.is_empty() || self.bulk.bytes() <= limits::MIXED_PACKET_BYTES_MAX.min(room);
         if classes.bulk && mix {
-            self.take_bulk(&mut room, &mut out);
+            self.take_bulk(&mut room, &mut out, false);
         }
         self.settle();
         out.sort_unstable();
         out
     }
 
-    fn take_bulk(&mut self, room: &mut u64, out: &mut Vec<u64>) {
-        loop {
-            let next =
-                self.turn.and_then(|turn| self.bulk.range(turn..).next()).or_else(|| self.bulk.first_key_value());
-            let Some(stream) = next.map(|(stream, _)| *stream) else { break };
-            let Some(queue) = self.bulk.get_mut(&stream) else { break };
-            let (count, before) = (out.len(), queue.bytes);
-            let mut quantum = limits::BULK_QUANTUM_BYTES.min(*room);
-            // A record above the quantum goes if it fits, or if the packet is empty.
-            let first = queue.records.first_key_value().map_or(0, |(_, bytes)| *bytes);
-            queue.take(&mut quantum, limits::RECORDS_PER_PACKET_MAX, first <= *room || count == 0, out);
-            let taken = before - queue.bytes;
-            *room = room.saturating_sub(taken);
-            self.bulk_bytes -= taken;
-            if queue.records.is_empty() {
-                self.bulk.remove(&stream);
-            }
-            if out.len() == count {
+    /// Takes bulk in turns while it fits, but at least one record if there is none yet; with `owed`, only what is owed.
+    fn take_bulk(&mut self, room: &mut u64, out: &mut Vec<u64>, owed: bool) {
+        while let Some((_, seq, bytes)) = self.bulk.front().filter(|_| !owed || self.bulk.is_owed()) {
+            if out.len() >= limits::RECORDS_PER_PACKET_MAX || (bytes > *room && !out.is_empty()) {
                 break;
             }
-            self.turn = StreamId::new(stream.get() + 1);
+            *room = room.saturating_sub(bytes);
+            self.bulk.pop();
+            out.push(seq);
         }
     }
 
     fn settle(&mut self) {
-        self.bulk.retain(|_, queue| !queue.records.is_empty());
-        if self.small.records.is_empty() {
+        if self.small.is_empty() {
             self.small_since = None;
         }
         if self.bulk.is_empty() {

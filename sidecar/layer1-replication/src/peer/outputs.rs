@@ -7,7 +7,7 @@ use super::Peer;
 use crate::association::Answer;
 use crate::event::Transmit;
 use crate::limits::{PROBE_BYTES_MAX, SENT_PACKETS_MAX};
-use crate::scheduler::{Classes, is_small, packet_bytes};
+use crate::scheduler::{Classes, packet_bytes};
 use crate::sent::SentPacket;
 use crate::time::{Timestamp, micros};
 use crate::timers::Timer;
@@ -151,9 +151,8 @@ impl Peer {
             let Some(record) = self.pair.log.get_mut(*seq) else { continue };
             if record.maybe_sent {
                 self.counts.records_resent += 1;
-            } else if !is_small(&record.head) {
-                let ahead = &mut self.pair.recovery.charged_ahead;
-                *ahead = ahead.saturating_sub(record.head.cost());
+            } else {
+                self.pair.scheduler.caught_up(&record.head);
             }
             record.maybe_sent = true;
             record.carrier = pn.get();

@@ -71,8 +71,6 @@ pub(super) struct Recovery {
     pub(super) raised: Option<Timestamp>,
     /// Records that were sent in probes and not yet explained a duplicate.
     pub(super) probed: u64,
-    /// Cost of bulk that is charged and was not sent yet.
-    pub(super) charged_ahead: u64,
     /// An append was refused for lack of room.
     pub(super) starved: bool,
     /// Probe timeouts since the peer gave credit while nothing but credit was waited for.
@@ -92,7 +90,6 @@ impl Default for Recovery {
             recovered: None,
             raised: None,
             probed: 0,
-            charged_ahead: 0,
             starved: false,
             blocked_count: 0,
             old_life: None,

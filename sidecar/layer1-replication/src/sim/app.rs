@@ -249,6 +249,10 @@ impl App {
         let mut moved = false;
         let chunk_max = self.chunk_max;
         for (stream, writing) in &mut self.writing {
+            if writing.offset == 0 {
+                let operation = writing.message.operation;
+                peer.set_priority(now, *stream, (operation % 9) as u8, operation % 2 == 0);
+            }
             while writing.offset < writing.message.length() {
                 let chunk = super::Rng(writing.offset ^ writing.message.operation).between(1, chunk_max);
                 let (kind, payload) = writing.message.record(writing.offset, chunk);
