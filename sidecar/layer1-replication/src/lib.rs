@@ -34,6 +34,7 @@ mod scheduler;
 mod sender;
 mod sent;
 mod status;
+mod suspicion;
 mod time;
 mod timers;
 

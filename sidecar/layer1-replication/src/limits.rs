@@ -65,6 +65,14 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 pub const SUPERSEDED_BY: usize = 8;
 /// See [`SUPERSEDED_BY`].
 pub const SUPERSEDED_AGE: Duration = Duration::from_secs(3_600);
+/// A peer that announces fewer heartbeats than one in so many ms is believed no more than this: a week.
+pub const HEARTBEAT_TOLD_MAX_MS: u64 = 7 * 86_400_000;
+/// Intervals between packets of the peer that are kept to judge its silence.
+pub const SUSPICION_WINDOW: usize = 100;
+/// From this φ on the peer's silence is suspicious.
+pub const SUSPICIOUS: f64 = 8.0;
+/// The same while nothing is heard of my packets either: one wrong suspicion in ten, twice.
+pub const SUSPICIOUS_SUSPENDED: f64 = 1.0;
 /// Largest multiple of the reordering allowance.
 pub const REORDER_FACTOR_MAX: u32 = 8;
 /// The reordering allowance is as at first after this many recoveries without a packet that was called lost too early.

@@ -26,6 +26,7 @@ use crate::limits;
 use crate::numbers::Numbers;
 use crate::receiver::ReceiveLog;
 use crate::rtt::RttEstimator;
+use crate::suspicion::Suspicion;
 use crate::time::{Duration, Timestamp};
 use crate::timers::{Timer, Timers};
 use alloc::collections::VecDeque;
@@ -58,6 +59,7 @@ pub struct Peer {
     numbers: Numbers,
     timers: Timers,
     rtt: RttEstimator,
+    suspicion: Suspicion,
     wishes: Wishes,
     pair: Pair,
     counts: Counts,
@@ -79,6 +81,7 @@ impl Peer {
             numbers: Numbers::default(),
             timers: Timers::default(),
             rtt: RttEstimator::new(config.expected_latency),
+            suspicion: Suspicion::default(),
             wishes: Wishes::default(),
             pair: Pair::default(),
             counts: Counts { floor: 1, ..Counts::default() },
@@ -260,6 +263,16 @@ impl Peer {
     fn peer_ack_delay(&self) -> Duration {
         let ms = self.pair.heard.limits.map_or(self.pair.heard.kept.ack_delay_ms, |limits| limits.ack_delay_ms);
         Duration::from_millis(ms.min(limits::ACK_DELAY.1.as_millis().try_into().unwrap_or(u64::MAX)))
+    }
+
+    /// How often the peer sends something, as it said; until then as often as this side.
+    fn peer_heartbeat(&self) -> Duration {
+        let told = self.pair.heard.limits.map(|limits| limits.heartbeat_ms).filter(|ms| *ms > 0);
+        told.map_or_else(|| self.heartbeat(), |ms| Duration::from_millis(ms.min(limits::HEARTBEAT_TOLD_MAX_MS)))
+    }
+
+    fn heartbeat(&self) -> Duration {
+        self.config.heartbeat.unwrap_or_else(|| self.rtt.heartbeat())
     }
 
     /// Writes down lazily what was learned from the peer, if it changed by much.

@@ -85,6 +85,12 @@ pub struct PeerStatus {
     pub unassociated: u64,
     /// Time since the last packet of the peer in µs; `None` before the first since the start.
     pub last_heard_us_ago: Option<u64>,
+    /// How suspicious the peer's silence is: −log10 of the chance that it is none (φ-accrual); 0 before its first packet.
+    pub phi: f64,
+    /// The silence is suspicious: φ ≥ 8, or φ ≥ 1 while nothing is heard of my packets either.
+    pub suspected: bool,
+    /// How often the peer sends something even if it has nothing to say, as it announced, in ms; until then as often as this side.
+    pub peer_heartbeat_ms: u64,
     /// Log credit the peer gave, and what is charged of it.
     pub credit_log: (u64, u64),
     /// Exchanges the peer allows, and how many were opened.

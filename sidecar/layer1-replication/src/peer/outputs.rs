@@ -74,12 +74,11 @@ impl Peer {
 
     /// The delay of acks follows the round trip, so it is told anew in every packet.
     fn limits(&self) -> Limits {
-        let heartbeat = self.config.heartbeat.unwrap_or_else(|| self.rtt.heartbeat());
         Limits {
             max_frame: self.config.max_frame.max(MIN_MAX_FRAME),
             ack_delay_ms: micros(self.rtt.ack_delay()) / 1_000,
             max_packet: 0,
-            heartbeat_ms: micros(heartbeat) / 1_000,
+            heartbeat_ms: micros(self.heartbeat()) / 1_000,
         }
     }
 

@@ -84,7 +84,7 @@ impl Peer {
 
     pub(super) fn start_heartbeat(&mut self) {
         if self.is_open() {
-            let mut interval = self.config.heartbeat.unwrap_or_else(|| self.rtt.heartbeat());
+            let mut interval = self.heartbeat();
             if self.counts.quiet {
                 interval = interval.max(limits::HEARTBEAT_QUIET);
             }
@@ -103,6 +103,8 @@ impl Peer {
     /// The peer lives.
     pub(super) fn heard(&mut self) {
         self.counts.last_heard = Some(self.now);
+        let heartbeat = self.peer_heartbeat();
+        self.suspicion.heard(self.now, heartbeat);
         if core::mem::take(&mut self.counts.quiet) {
             self.start_heartbeat();
         }

@@ -1,6 +1,7 @@
 //! The status of a peer: reading, never deciding.
 
 use super::Peer;
+use crate::limits;
 use crate::status::PeerStatus;
 use crate::time::{Timestamp, micros};
 use wire::Seq;
@@ -12,6 +13,8 @@ impl Peer {
         let (pair, counts) = (&self.pair, &self.counts);
         let open = pair.packets.open();
         let (srtt_us, rttvar_us) = self.rtt.measured_us();
+        let phi = self.suspicion.phi(now.max(self.now), self.peer_heartbeat());
+        let suspicious = if pair.recovery.suspended { limits::SUSPICIOUS_SUSPENDED } else { limits::SUSPICIOUS };
         PeerStatus {
             my_incarnation: self.ids.my_incarnation,
             peer_incarnation: self.association.confirmed(),
@@ -51,6 +54,9 @@ impl Peer {
             resets_ignored: counts.resets_ignored,
             unassociated: counts.unassociated,
             last_heard_us_ago: counts.last_heard.map(|at| micros(now.since(at))),
+            phi,
+            suspected: phi >= suspicious,
+            peer_heartbeat_ms: micros(self.peer_heartbeat()) / 1_000,
             credit_log: (pair.credit.given.max_log_bytes, pair.credit.charged),
             credit_exchanges: (pair.credit.given.max_exchanges, pair.streams.next_exchange - 1),
             granted_log: (pair.grant.given.max_log_bytes, pair.grant.charged),

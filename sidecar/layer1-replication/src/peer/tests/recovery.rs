@@ -309,3 +309,23 @@ fn patience_ends_after_sixteen_recoveries_that_were_right() {
     let status = a.peer.status(now);
     assert_eq!((status.reorder_factor, status.packets_spurious), (1, 0));
 }
+
+#[test]
+fn a_silent_peer_is_suspected_after_some_heartbeats_and_sooner_if_my_packets_are_not_heard_of() {
+    let (mut a, mut b, mut now) = pair(config());
+    for _ in 0..20 {
+        let (later, beat) = b.wait(now.after(100 * SEC));
+        a.receive(later, &beat);
+        now = later;
+    }
+    assert_eq!(a.peer.status(now).peer_heartbeat_ms, 60_000);
+    let suspected = |a: &Side, after: u32| a.peer.status(now.after(SEC * after)).suspected;
+    assert!(!suspected(&a, 61) && !suspected(&a, 121), "a heartbeat may be lost");
+    assert!(suspected(&a, 180));
+    a.peer.pair.recovery.suspended = true;
+    assert!(!suspected(&a, 61) && suspected(&a, 121));
+    b.peer.ping();
+    let alive = b.send(now.after(200 * SEC));
+    a.receive(now.after(200 * SEC), &alive);
+    assert!(a.peer.status(now.after(201 * SEC)).phi < 0.1 && !suspected(&a, 201));
+}
