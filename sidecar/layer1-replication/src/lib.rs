@@ -27,6 +27,7 @@ mod event;
 mod inbound;
 mod journal;
 mod numbers;
+mod offset;
 mod receiver;
 mod report;
 mod rtt;

@@ -24,6 +24,7 @@ use crate::inbound::Exchanges;
 use crate::journal::{Journal, Promise};
 use crate::limits;
 use crate::numbers::Numbers;
+use crate::offset::ClockOffset;
 use crate::receiver::ReceiveLog;
 use crate::rtt::RttEstimator;
 use crate::suspicion::Suspicion;
@@ -60,6 +61,7 @@ pub struct Peer {
     timers: Timers,
     rtt: RttEstimator,
     suspicion: Suspicion,
+    offset: ClockOffset,
     wishes: Wishes,
     pair: Pair,
     counts: Counts,
@@ -82,6 +84,7 @@ impl Peer {
             timers: Timers::default(),
             rtt: RttEstimator::new(config.expected_latency),
             suspicion: Suspicion::default(),
+            offset: ClockOffset::default(),
             wishes: Wishes::default(),
             pair: Pair::default(),
             counts: Counts { floor: 1, ..Counts::default() },

@@ -85,6 +85,8 @@ pub struct PeerStatus {
     pub unassociated: u64,
     /// Time since the last packet of the peer in µs; `None` before the first since the start.
     pub last_heard_us_ago: Option<u64>,
+    /// By how much my clock is ahead of the peer's, in ms: at least, at most. Known when both directions were measured in the last hour.
+    pub clock_offset_ms: Option<(i64, i64)>,
     /// How suspicious the peer's silence is: −log10 of the chance that it is none (φ-accrual); 0 before its first packet.
     pub phi: f64,
     /// The silence is suspicious: φ ≥ 8, or φ ≥ 1 while nothing is heard of my packets either.

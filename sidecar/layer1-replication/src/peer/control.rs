@@ -20,6 +20,7 @@ impl Peer {
         let eliciting = header.frame_count > 0 || control.is_ack_eliciting();
         if self.pair.report.received(self.now, pn, eliciting) {
             self.counts.packets_received += 1;
+            self.read_clock(header, control);
             if eliciting {
                 self.ack_soon();
             }
@@ -41,6 +42,17 @@ impl Peer {
             self.keep_join();
             self.update_loss();
             self.retire();
+        }
+    }
+
+    /// What a packet that came for the first time says about the peer's clock.
+    fn read_clock(&mut self, header: &Header, control: &Control) {
+        self.offset.arrived(self.now, header.sent_at_ms);
+        let Some(packets) = control.packets.as_ref().filter(|packets| packets.echo_pn > 0) else { return };
+        let Some(sent) = self.pair.packets.get(packets.echo_pn).map(|packet| packet.created) else { return };
+        let held_ms = i64::try_from(packets.hold_us / 1_000).unwrap_or(i64::MAX);
+        if let Some(there_ms) = header.sent_at_ms.checked_sub(held_ms) {
+            self.offset.was_there(self.now, sent, there_ms);
         }
     }
 

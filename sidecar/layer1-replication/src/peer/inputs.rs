@@ -33,6 +33,13 @@ impl Peer {
         verdict
     }
 
+    /// What the wall clock of this side says now, in Unix ms. Tell it before [`Self::handle_packet`], as often as is convenient: it serves
+    /// [`crate::PeerStatus::clock_offset_ms`] and nothing else.
+    pub fn set_wall_clock(&mut self, now: Timestamp, unix_ms: i64) {
+        self.tick(now);
+        self.offset.set_wall(self.now, unix_ms);
+    }
+
     fn act_on(&mut self, judgement: Judgement, header: &Header, control: &Control) -> Verdict {
         match judgement {
             Judgement::Confirms(_) if self.halted == Some(Alarm::Superseded) => return Verdict::Ignore,

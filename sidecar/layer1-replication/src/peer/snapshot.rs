@@ -54,6 +54,7 @@ impl Peer {
             resets_ignored: counts.resets_ignored,
             unassociated: counts.unassociated,
             last_heard_us_ago: counts.last_heard.map(|at| micros(now.since(at))),
+            clock_offset_ms: self.offset.interval_ms(),
             phi,
             suspected: phi >= suspicious,
             peer_heartbeat_ms: micros(self.peer_heartbeat()) / 1_000,

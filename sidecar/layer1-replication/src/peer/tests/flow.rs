@@ -209,3 +209,27 @@ fn credit_is_announced_only_when_it_is_durable() {
     assert_eq!(before.max_log_bytes, 2 << 20);
     assert!(after.max_log_bytes > before.max_log_bytes);
 }
+
+#[test]
+fn the_offset_of_the_clocks_is_bounded_by_both_directions() {
+    let (mut a, mut b, now) = pair(config());
+    assert_eq!(a.peer.status(now).clock_offset_ms, None, "nobody told a wall clock");
+    // The clock of b is a minute behind; 2 s there, 3 s to think, 1 s back.
+    let wall = |now: Timestamp| 1_700_000_000_000 + (now.as_micros() / 1_000) as i64;
+    a.peer.ping();
+    let mut ping = a.send(now);
+    ping[0].header.sent_at_ms = wall(now);
+    let there = now.after(2 * SEC);
+    b.peer.set_wall_clock(there, wall(there) - 60_000);
+    b.receive(there, &ping);
+    let thought = there.after(3 * SEC);
+    b.peer.ping();
+    let mut pong = b.send(thought);
+    pong[0].header.sent_at_ms = wall(thought) - 60_000;
+    let back = thought.after(SEC);
+    a.peer.set_wall_clock(back, wall(back));
+    a.receive(back, &pong);
+    assert_eq!(a.peer.status(back).clock_offset_ms, Some((58_000, 61_000)));
+    a.receive(back.after(100 * SEC), &pong);
+    assert_eq!(a.peer.status(back).clock_offset_ms, Some((58_000, 61_000)), "a second copy says nothing");
+}
