@@ -5,7 +5,7 @@ use crate::entry::Entry;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use wire::control::Control;
-use wire::{Digest, Incarnation, PacketNumber, RecordHeader, Seq, StreamId};
+use wire::{Digest, Incarnation, PacketNumber, RangeSet, Record, RecordHeader, Seq, StreamId};
 
 /// What to do with a packet whose prefix is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +65,9 @@ pub struct Transmit {
     pub control: Control,
     /// Records to carry with their payload digests, in ascending order of sequence numbers. Framing is layer 0's.
     pub records: Vec<(RecordHeader, Digest)>,
+    /// Records that go whole, in the same order: tombstones of what [`crate::Peer::cancel_stream`] gave up, which are not in the log. Merge
+    /// them with `records` by sequence number; a batch frame carries them.
+    pub tombstones: Vec<Record>,
 }
 
 /// What happened, for the driver and the layer above.
@@ -104,6 +107,13 @@ pub enum PeerEvent {
     Released {
         /// The last of them.
         up_to: Seq,
+    },
+    /// The peer took tombstones in place of these records of mine: it never saw them, and never will. It comes before the `Released` of
+    /// the same records; a record that was cancelled and is released without having been named here was taken as it was written. After
+    /// a restart the same ones may be named again.
+    TombstonesTaken {
+        /// Their sequence numbers.
+        seqs: RangeSet,
     },
     /// The peer proved that it knows that I hold its records up to here (the ack of the ack).
     AckSeen {

@@ -42,6 +42,12 @@ pub(crate) struct InboundStream {
     pub(crate) consumed_cost: u64,
 }
 
+impl InboundStream {
+    fn end_at(&mut self, offset: u64) {
+        self.final_length = Some(self.final_length.map_or(offset, |length| length.min(offset)));
+    }
+}
+
 /// All streams of the peer that are not closed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct InboundStreams {
@@ -109,11 +115,9 @@ impl InboundStreams {
         }
         let stream = self.open.entry(head.stream).or_default();
         match head.kind {
-            kind::RESET_STREAM => stream.final_length = Some(head.offset),
-            kind::TOMBSTONE if meta.occupies() => {
-                let end = stream.final_length.map_or(head.offset, |length| length.min(head.offset));
-                stream.final_length = Some(end);
-            }
+            // Whichever comes first: what ended earlier does not begin again.
+            kind::RESET_STREAM => stream.end_at(head.offset),
+            kind::TOMBSTONE if meta.occupies() => stream.end_at(head.offset),
             _ => {}
         }
         if meta.occupies() {

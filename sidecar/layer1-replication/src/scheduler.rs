@@ -176,12 +176,13 @@ impl Scheduler {
         self.uncharged.ahead_of(stream, &self.priorities)
     }
 
-    /// The peer holds it: it need not go again.
-    pub(crate) fn forget(&mut self, head: &RecordHeader) {
+    /// It need not go; whether it was about to.
+    pub(crate) fn forget(&mut self, head: &RecordHeader) -> bool {
         let seq = head.seq.get();
-        if self.alone.remove(seq).is_some() || self.small.remove(seq).is_some() || self.bulk.remove(head.stream, seq) {
-            self.settle();
-        }
+        let waited =
+            self.alone.remove(seq).is_some() || self.small.remove(seq).is_some() || self.bulk.remove(head.stream, seq);
+        self.settle();
+        waited
     }
 
     /// Since when the oldest small record waits, and the bytes that wait.

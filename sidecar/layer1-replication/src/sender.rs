@@ -26,6 +26,8 @@ pub(crate) struct LogRecord {
     pub(crate) durable: bool,
     /// The peer reported it beyond its cumulative ack.
     pub(crate) sacked: bool,
+    /// Nobody wants it any more: a tombstone goes in its place, if the peer takes those.
+    pub(crate) cancelled: bool,
     /// It may have left this endpoint.
     pub(crate) maybe_sent: bool,
     /// The newest packet that carries it; 0: none.
@@ -43,6 +45,8 @@ pub(crate) struct SendLog {
     bound: bool,
     records: VecDeque<LogRecord>,
     sacked: RangeSet,
+    /// What the peer took the tombstone of.
+    entombed: RangeSet,
     bytes: u64,
     durable_below: u64,
 }
@@ -56,6 +60,7 @@ impl Default for SendLog {
             bound: false,
             records: VecDeque::new(),
             sacked: RangeSet::new(),
+            entombed: RangeSet::new(),
             bytes: 0,
             durable_below: 1,
         }
@@ -124,6 +129,7 @@ impl SendLog {
             charged,
             durable: false,
             sacked: false,
+            cancelled: false,
             maybe_sent: false,
             carrier: 0,
             losses: 0,
@@ -184,6 +190,7 @@ impl SendLog {
             self.una = last.head.seq.get();
             self.chain_una = last.chain;
             self.sacked.remove_below(self.una + 1);
+            self.entombed.remove_below(self.una + 1);
         }
         for record in &released {
             self.bytes = self.bytes.saturating_sub(u64::from(record.head.stored_len) + RECORD_OVERHEAD);
@@ -215,6 +222,34 @@ impl SendLog {
             }
         }
         Ok(news)
+    }
+
+    /// Gives up every record of a stream that carries content and is not known to be held; which ones that newly are.
+    pub(crate) fn cancel(&mut self, stream: StreamId) -> Vec<u64> {
+        let mut cancelled = Vec::new();
+        for record in &mut self.records {
+            if record.head.stream == stream && record.head.occupies() && !record.sacked && !record.cancelled {
+                record.cancelled = true;
+                cancelled.push(record.head.seq.get());
+            }
+        }
+        cancelled
+    }
+
+    /// The peer took tombstones: those of records that are not released and that it did not name before.
+    pub(crate) fn entomb(&mut self, ranges: &RangeSet) -> RangeSet {
+        let mut news = RangeSet::new();
+        let last = self.durable_below - 1;
+        for (low, high) in ranges.iter() {
+            let (low, high) = (low.max(self.una + 1), high.min(last));
+            if low <= high {
+                for (from, to) in self.entombed.missing(low, high) {
+                    news.insert_range(from..=to);
+                }
+                self.entombed.insert_range(low..=high);
+            }
+        }
+        news
     }
 
     /// Cost of the records that are charged and not released.

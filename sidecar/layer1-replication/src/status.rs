@@ -71,6 +71,10 @@ pub struct PeerStatus {
     pub records_sent: u64,
     /// Of them: sent before.
     pub records_resent: u64,
+    /// Of the records handed out: tombstones.
+    pub tombstones_sent: u64,
+    /// Records of mine of which the peer took the tombstone.
+    pub tombstones_taken: u64,
     /// New records of the peer taken since the start.
     pub records_received: u64,
     /// Records of the peer that were here already.

@@ -60,6 +60,7 @@ impl Peer {
     pub(super) fn read_introduction(&mut self, control: &Control) {
         if let Some(versions) = &control.versions {
             self.counts.peer_software.clone_from(&versions.software);
+            self.pair.heard.features = versions.features;
         }
         if let Some(limits) = control.limits {
             self.pair.heard.limits = Some(limits);
@@ -176,7 +177,13 @@ impl Peer {
                 }
             }
         }
+        // Which of the two was taken is known no longer than the record is not released.
+        let taken = control.tombs_taken.as_ref().map(|seqs| self.pair.log.entomb(seqs)).unwrap_or_default();
         let released = self.pair.log.acknowledge(ack.cum, &ack.chain)?;
+        if !taken.is_empty() {
+            self.counts.tombstones_taken += taken.count();
+            self.events.push_back(PeerEvent::TombstonesTaken { seqs: taken });
+        }
         for record in &released {
             self.pair.scheduler.forget(&record.head);
         }

@@ -14,7 +14,10 @@ use crate::timers::Timer;
 use alloc::vec::Vec;
 use wire::control::{Ack, Counters, Limits, LogState, Versions, feature};
 use wire::limits::MIN_MAX_FRAME;
-use wire::{Control, Digest, Incarnation, PacketNumber, RecordHeader};
+use wire::{Control, Digest, Incarnation, PacketNumber, Record, RecordHeader};
+
+/// A record of the log that goes into a packet, and the digest of its payload.
+type Carried = (RecordHeader, Digest);
 
 impl Peer {
     /// The next packet to be published, as soon as the outbox has room for one: until then records gather. Answer each with
@@ -57,7 +60,8 @@ impl Peer {
             self.introduce(&mut control);
         }
         self.pair.packets.insert(pn.get(), SentPacket::new(self.now));
-        Some(Transmit { pn, recipient_incarnation: answer.to, control, records: Vec::new() })
+        let (records, tombstones) = (Vec::new(), Vec::new());
+        Some(Transmit { pn, recipient_incarnation: answer.to, control, records, tombstones })
     }
 
     /// Who I am, what I speak and what I take.
@@ -90,10 +94,10 @@ impl Peer {
         }
         let pn = self.numbers.take()?;
         let mut packet = SentPacket::new(self.now);
-        let records = self.carry(pn, &seqs, &mut packet);
+        let (records, tombstones) = self.carry(pn, &seqs, &mut packet);
         let control = self.write_control(pn);
         packet.ping = control.ping;
-        packet.eliciting = control.ping || !records.is_empty();
+        packet.eliciting = control.ping || !packet.runs.is_empty();
         packet.stream_credit.clone_from(&control.stream_credit);
         self.pair.packets.insert(pn.get(), packet);
         self.wishes.ack = false;
@@ -101,7 +105,7 @@ impl Peer {
         self.wishes.heartbeat = false;
         self.wishes.introduce = false;
         self.timers.cancel(Timer::Ack);
-        Some(Transmit { pn, recipient_incarnation: peer, control, records })
+        Some(Transmit { pn, recipient_incarnation: peer, control, records, tombstones })
     }
 
     /// Which records go.
@@ -144,22 +148,35 @@ impl Peer {
         seqs
     }
 
-    fn carry(&mut self, pn: PacketNumber, seqs: &[u64], packet: &mut SentPacket) -> Vec<(RecordHeader, Digest)> {
-        let mut records = Vec::with_capacity(seqs.len());
+    fn carry(&mut self, pn: PacketNumber, seqs: &[u64], packet: &mut SentPacket) -> (Vec<Carried>, Vec<Record>) {
+        let (mut records, mut tombstones) = (Vec::with_capacity(seqs.len()), Vec::new());
         for seq in seqs {
-            let Some(record) = self.pair.log.get_mut(*seq) else { continue };
+            let Some(record) = self.pair.log.get(*seq) else { continue };
+            let (head, digest) = (record.head, record.payload_digest);
             if record.maybe_sent {
                 self.counts.records_resent += 1;
-            } else {
-                self.pair.scheduler.caught_up(&record.head);
             }
-            record.maybe_sent = true;
-            record.carrier = pn.get();
-            packet.carry(*seq, u64::from(record.head.stored_len));
-            records.push((record.head, record.payload_digest));
+            if self.is_entombed(record) {
+                // Whatever goes was charged in full: so a restart, which knows of no tombstone, counts the same.
+                let charged = u32::try_from(head.cost()).unwrap_or(u32::MAX);
+                let tombstone = Record::tombstone(&head, &digest, charged);
+                packet.carry(*seq, u64::from(tombstone.head.stored_len));
+                tombstones.push(tombstone);
+            } else {
+                packet.carry(*seq, u64::from(head.stored_len));
+                records.push((head, digest));
+            }
+            if let Some(record) = self.pair.log.get_mut(*seq) {
+                if !record.maybe_sent {
+                    self.pair.scheduler.caught_up(&head);
+                }
+                record.maybe_sent = true;
+                record.carrier = pn.get();
+            }
         }
-        self.counts.records_sent += records.len() as u64;
-        records
+        self.counts.records_sent += (records.len() + tombstones.len()) as u64;
+        self.counts.tombstones_sent += tombstones.len() as u64;
+        (records, tombstones)
     }
 
     /// The control block of a packet inside the association: one consistent snapshot of what is durable.

@@ -47,6 +47,8 @@ impl Peer {
             reorder_factor: pair.recovery.reorder_factor,
             records_sent: counts.records_sent,
             records_resent: counts.records_resent,
+            tombstones_sent: counts.tombstones_sent,
+            tombstones_taken: counts.tombstones_taken,
             records_received: counts.records_received,
             records_duplicate: counts.records_duplicate,
             dropped_credit: counts.dropped_credit,

@@ -53,6 +53,8 @@ pub(super) struct Heard {
     pub(super) una_seen: u64,
     pub(super) duplicates: u64,
     pub(super) limits: Option<Limits>,
+    /// What the peer can receive.
+    pub(super) features: u64,
     pub(super) kept: PeerJoin,
 }
 
@@ -117,6 +119,8 @@ pub(super) struct Counts {
     pub(super) unopenable: u64,
     pub(super) records_sent: u64,
     pub(super) records_resent: u64,
+    pub(super) tombstones_sent: u64,
+    pub(super) tombstones_taken: u64,
     pub(super) records_received: u64,
     pub(super) records_duplicate: u64,
     pub(super) dropped_credit: u64,

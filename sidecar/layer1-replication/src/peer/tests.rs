@@ -5,6 +5,7 @@ mod flow;
 mod missing;
 mod recovery;
 mod restart;
+mod tombstones;
 
 use super::*;
 use crate::event::{AppendError, Closure, Transmit, Verdict};
@@ -109,7 +110,9 @@ impl Side {
         let mut files = Vec::new();
         self.persist(now);
         while let Some(transmit) = self.transmit(now) {
-            let records: Vec<_> = transmit.records.iter().map(|(head, _)| self.record(head)).collect();
+            let mut records: Vec<_> = transmit.records.iter().map(|(head, _)| self.record(head)).collect();
+            records.extend(transmit.tombstones);
+            records.sort_by_key(|record| record.head.seq);
             let header = header(self.index, self.life, transmit.recipient_incarnation, transmit.pn, records.len());
             files.push(File { header, control: transmit.control, records });
             self.persist(now);

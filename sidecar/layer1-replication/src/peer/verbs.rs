@@ -5,13 +5,14 @@ use crate::entry::Entry;
 use crate::event::AppendError;
 use crate::journal::Promise;
 use crate::scheduler::{Priority, Uncharged, is_small};
-use crate::sender::RECORD_OVERHEAD;
+use crate::sender::{LogRecord, RECORD_OVERHEAD};
 use crate::time::Timestamp;
 use bytes::Bytes;
+use wire::control::feature;
 use wire::digest::sha256;
 use wire::limits::{MAX_RECORD_LEN, MIN_MAX_FRAME};
 use wire::record::{FIRST_STORED_KIND, encode_code, kind};
-use wire::{Digest, RecordHeader, Seq, StreamId};
+use wire::{Digest, Record, RecordHeader, Seq, StreamId};
 
 impl Peer {
     /// The request stream of a new exchange. It is durable through the first append: without one, a restart gives the same id again.
@@ -138,6 +139,29 @@ impl Peer {
         }
     }
 
+    /// Gives up a stream of mine and what of it was not acknowledged: a tombstone goes in place of each record from here on, if the peer
+    /// takes those, and [`crate::PeerEvent::TombstonesTaken`] tells which of them it took. What is on its way may arrive all the same. The
+    /// stream is reset if it was not. Not durable: after a restart records go as they were written, until this is said again.
+    pub fn cancel_stream(&mut self, now: Timestamp, stream: StreamId, code: u64) {
+        self.reset_stream(now, stream, code);
+        if self.halted.is_some() {
+            return;
+        }
+        for seq in self.pair.log.cancel(stream) {
+            if let Some(record) = self.pair.log.get(seq)
+                && self.pair.scheduler.forget(&record.head)
+            {
+                self.make_ready(seq);
+            }
+        }
+        self.settle();
+    }
+
+    /// Whether a tombstone goes in place of this record.
+    pub(super) fn is_entombed(&self, record: &LogRecord) -> bool {
+        record.cancelled && self.pair.heard.features & feature::TOMBSTONES != 0
+    }
+
     /// Asks the peer to give up writing a stream of its own: the response of an exchange of mine, or a request of its own.
     pub fn stop_sending(&mut self, now: Timestamp, peer_stream: StreamId, code: u64) {
         self.tick(now);
@@ -201,7 +225,11 @@ impl Peer {
     /// A record that is durable and charged may be sent.
     pub(super) fn make_ready(&mut self, seq: u64) {
         if let Some(record) = self.pair.log.get(seq).filter(|record| !record.sacked) {
-            self.pair.scheduler.ready(self.now, &record.head, record.losses);
+            let head = match self.is_entombed(record) {
+                true => Record::tombstone(&record.head, &record.payload_digest, 0).head,
+                false => record.head,
+            };
+            self.pair.scheduler.ready(self.now, &head, record.losses);
         }
     }
 

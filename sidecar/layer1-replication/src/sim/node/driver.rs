@@ -227,8 +227,10 @@ impl World {
             let book = &self.truth.written[&node.book(life.unwrap())];
             book[&seq].1.clone()
         };
-        let records: Vec<Record> =
+        let mut records: Vec<Record> =
             transmit.records.iter().map(|(head, _)| Record { head: *head, payload: payload(head.seq.get()) }).collect();
+        records.extend(transmit.tombstones);
+        records.sort_by_key(|record| record.head.seq);
         let control = Control::decode(&transmit.control.encode(), false).expect("a control block that decodes");
         let header = header(index, node.incarnation, transmit.recipient_incarnation, transmit.pn, records.len());
         File { header, control, records }
