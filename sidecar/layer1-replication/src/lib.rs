@@ -28,6 +28,7 @@ mod inbound;
 mod journal;
 mod numbers;
 mod offset;
+mod pressure;
 mod receiver;
 mod report;
 mod rtt;

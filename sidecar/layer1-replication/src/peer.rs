@@ -25,6 +25,7 @@ use crate::journal::{Journal, Promise};
 use crate::limits;
 use crate::numbers::Numbers;
 use crate::offset::ClockOffset;
+use crate::pressure::level_of;
 use crate::receiver::ReceiveLog;
 use crate::rtt::RttEstimator;
 use crate::suspicion::Suspicion;
@@ -232,9 +233,22 @@ impl Peer {
             self.timers.set_earlier(Timer::Answer, at);
         }
         if self.halted.is_none() {
+            self.settle_pressure();
             self.charge_more();
             self.update_flush();
             self.update_pto();
+        }
+    }
+
+    /// Looks how full everything is.
+    fn settle_pressure(&mut self) {
+        let (grant, log) = (&self.pair.grant, &self.pair.log);
+        let window = grant.given.max_log_bytes.saturating_sub(grant.consumed).max(self.config.receive_pool_bytes);
+        let receive_pool = level_of(grant.charged.saturating_sub(grant.consumed), window);
+        let send_log = level_of(log.bytes(), self.config.send_log_bytes_max);
+        self.pair.pressure.set_disk(self.counts.disk_pressure);
+        if self.pair.pressure.update(receive_pool, send_log) && self.is_open() {
+            self.ack_soon();
         }
     }
 

@@ -89,6 +89,10 @@ pub struct PeerStatus {
     pub unassociated: u64,
     /// Time since the last packet of the peer in µs; `None` before the first since the start.
     pub last_heard_us_ago: Option<u64>,
+    /// How full this side is, as the peer is told: 0 to 3.
+    pub pressure: u8,
+    /// How full the peer is, as it said: at 2 bulk is halved, at 3 none is begun.
+    pub peer_pressure: u8,
     /// By how much my clock is ahead of the peer's, in ms: at least, at most. Known when both directions were measured in the last hour.
     pub clock_offset_ms: Option<(i64, i64)>,
     /// How suspicious the peer's silence is: −log10 of the chance that it is none (φ-accrual); 0 before its first packet.

@@ -31,6 +31,9 @@ impl Peer {
             self.pair.heard.newest_pn = pn;
             self.read_introduction(control);
             self.read_counters(control);
+            if let Some(pressure) = control.pressure {
+                self.pair.pressure.heard(pressure, self.pair.packets.open().bytes);
+            }
         }
         let news = self.read_association(control, newest);
         match news {

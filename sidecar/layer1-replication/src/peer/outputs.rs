@@ -209,7 +209,9 @@ impl Peer {
             tombs_taken: Some(pair.received.tombs()).filter(|tombs| !tombs.is_empty()).cloned(),
             ..Control::default()
         };
-        if control.echo.is_some() || control.ping || self.wishes.introduce || self.wishes.heartbeat {
+        let introduces = control.echo.is_some() || control.ping || self.wishes.introduce || self.wishes.heartbeat;
+        control.pressure = self.pair.pressure.tell(introduces);
+        if introduces {
             self.introduce(&mut control);
         }
         control

@@ -56,6 +56,8 @@ impl Peer {
             resets_ignored: counts.resets_ignored,
             unassociated: counts.unassociated,
             last_heard_us_ago: counts.last_heard.map(|at| micros(now.since(at))),
+            pressure: pair.pressure.mine(),
+            peer_pressure: pair.pressure.theirs(),
             clock_offset_ms: self.offset.interval_ms(),
             phi,
             suspected: phi >= suspicious,

@@ -3,6 +3,7 @@
 use crate::credit::{Grant, PeerCredit};
 use crate::entry::PeerJoin;
 use crate::inbound::InboundStreams;
+use crate::pressure::Pressure;
 use crate::receiver::ReceiveLog;
 use crate::report::Report;
 use crate::scheduler::Scheduler;
@@ -26,6 +27,7 @@ pub(super) struct Pair {
     pub(super) report: Report,
     pub(super) heard: Heard,
     pub(super) recovery: Recovery,
+    pub(super) pressure: Pressure,
 }
 
 /// What the next packets should do.
@@ -128,6 +130,8 @@ pub(super) struct Counts {
     pub(super) resets_ignored: u64,
     pub(super) unassociated: u64,
     pub(super) hello_tries: u32,
+    /// How full the disk is, as the driver says: it outlives the association.
+    pub(super) disk_pressure: u8,
     pub(super) publish_blocked: bool,
     /// The peer is probably gone for good.
     pub(super) quiet: bool,

@@ -3,6 +3,7 @@
 mod contact;
 mod flow;
 mod missing;
+mod pressure;
 mod recovery;
 mod restart;
 mod tombstones;

@@ -202,8 +202,9 @@ impl Peer {
     /// Bulk is charged at most one packet ahead of being sent, so that later small records find credit. More urgent bulk does not wait
     /// for less urgent.
     fn has_room_ahead(&self, head: &RecordHeader) -> bool {
-        let ahead = self.pair.scheduler.ahead_of(head.stream);
-        ahead == 0 || ahead.saturating_add(head.cost()) <= self.config.packet_bytes_target
+        let (ahead, cost) = (self.pair.scheduler.ahead_of(head.stream), head.cost());
+        let fits = ahead == 0 || ahead.saturating_add(cost) <= self.config.packet_bytes_target;
+        fits && self.pair.pressure.admits_bulk(ahead.saturating_add(self.pair.packets.open().bytes), cost)
     }
 
     fn charge(&mut self, head: &RecordHeader) {
@@ -342,6 +343,14 @@ impl Peer {
         } else {
             n > 0 && n < pair.streams.next_exchange && !pair.streams.closed.contains(n)
         }
+    }
+
+    /// How full the disk of this side is: 0, 1 (above 70 %), 2 (above 85 %: the peer halves its bulk) or 3 (above 95 %: the peer begins no
+    /// bulk). The peer is told the most of this and of how full the pool of what it sends is.
+    pub fn set_pressure(&mut self, now: Timestamp, level: u8) {
+        self.tick(now);
+        self.counts.disk_pressure = level;
+        self.settle();
     }
 
     /// Asks the peer for a sign of life.
