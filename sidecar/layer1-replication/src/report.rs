@@ -126,6 +126,7 @@ impl Report {
             return false;
         }
         self.floor = floor;
+        self.open = self.open.split_off(&floor);
         for set in [&mut self.complete, &mut self.partial, &mut self.unopenable] {
             set.remove_below(floor);
         }
@@ -220,6 +221,10 @@ mod tests {
         assert!(!report.raise_floor(8) && !report.raise_floor(3));
         assert!(!report.received(Timestamp::ZERO, 7, true));
         assert_eq!(sets(&report), (alloc::vec![], alloc::vec![]));
+        report.received(Timestamp::ZERO, 8, true);
+        report.received(Timestamp::ZERO, 9, true);
+        assert!(report.raise_floor(9));
+        assert_eq!(report.open.keys().copied().collect::<Vec<_>>(), [9], "what was never closed is forgotten too");
         for pn in 0..3 * OPEN {
             report.received(Timestamp::ZERO, 100 + pn, true);
         }

@@ -283,6 +283,11 @@ impl SentPackets {
         holding.map_or(next, |(pn, _)| (*pn).min(next))
     }
 
+    /// The highest number that the peer listed or echoed.
+    pub(crate) const fn largest_reported(&self) -> u64 {
+        self.largest_reported
+    }
+
     /// Open packets with records that are older than `mpl`.
     pub(crate) fn expired(&self, now: Timestamp, mpl: Duration) -> Vec<u64> {
         let old = self.packets.iter().filter(|(_, packet)| packet.is_open() && packet.is_older(now, mpl));

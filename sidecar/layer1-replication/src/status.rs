@@ -53,7 +53,7 @@ pub struct PeerStatus {
     pub suspended: bool,
     /// The next packet number.
     pub next_pn: u64,
-    /// Packets of mine below this number are done with: left-over outbox files below it may go.
+    /// Packets of mine below this number are done with, as the peer is told. (For outbox files: [`crate::Peer::outbox_floor`].)
     pub pn_floor: u64,
     /// Packets handed out to be published since the start.
     pub packets_sent: u64,

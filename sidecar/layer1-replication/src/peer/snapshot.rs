@@ -1,12 +1,26 @@
-//! The status of a peer: reading, never deciding.
+//! The status of a peer, and what else can be read of it: reading, never deciding.
 
 use super::Peer;
 use crate::limits;
 use crate::status::PeerStatus;
 use crate::time::{Timestamp, micros};
-use wire::Seq;
+use wire::{Incarnation, Seq};
 
 impl Peer {
+    /// Outbox files of this association's packets below this number may go, whichever start wrote them: cum passed their records (that
+    /// is the floor told to the peer), and the peer listed or echoed a later packet. The second counts for those without records: the
+    /// floor passes them at once, while the mirror may not have read them yet.
+    #[must_use]
+    pub fn outbox_floor(&self) -> u64 {
+        self.counts.floor.min(self.pair.packets.largest_reported())
+    }
+
+    /// Whether this life of the peer is over for good: nothing of it will ever count again.
+    #[must_use]
+    pub fn is_over(&self, life: &Incarnation) -> bool {
+        self.association.closed().contains(life)
+    }
+
     /// A snapshot to look at. `now` only dates it.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> PeerStatus {

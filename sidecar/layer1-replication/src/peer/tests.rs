@@ -2,6 +2,7 @@
 
 mod contact;
 mod flow;
+mod garbage;
 mod missing;
 mod pressure;
 mod recovery;

@@ -106,3 +106,62 @@ fn silence_about_packets_counts_from_the_last_news_of_any() {
     packets.begin_listening(at(9));
     assert_eq!(packets.unreported_since(), Some(at(9)));
 }
+
+#[test]
+fn a_file_stays_while_its_records_were_only_sent_again_elsewhere() {
+    // 1 is lost, and record 1 goes again in 2, which is closed.
+    let mut packets = sent(&[(1, &[1]), (2, &[1, 2])]);
+    packets.heard_of(at(3), 2);
+    packets.closed(2);
+    assert_eq!(packets.overdue(at(100), SEC), vec![1]);
+    assert_eq!(packets.retire(at(100), 0, MPL), vec![2], "closed; but a slow mirror may not have read 1 yet");
+    assert_eq!(packets.retire(at(101), 1, MPL), vec![1], "cum passed it");
+}
+
+#[test]
+fn a_lost_packet_is_no_reason_to_remove_its_file_until_it_is_closed_or_passed_or_old() {
+    let mut packets = sent(&[(1, &[1]), (2, &[2]), (3, &[3]), (4, &[])]);
+    packets.heard_of(at(5), 4);
+    assert_eq!(packets.overdue(at(50), SEC), vec![1, 2, 3]);
+    assert_eq!(packets.retire(at(50), 0, MPL), Vec::<u64>::new());
+    packets.closed(2);
+    assert_eq!(packets.retire(at(50), 0, MPL), vec![2]);
+    assert_eq!(packets.retire(at(50), 1, MPL), vec![1]);
+    assert_eq!(packets.retire(at(1_002), 1, MPL), Vec::<u64>::new());
+    assert_eq!(packets.retire(at(1_003), 1, MPL), vec![3]);
+}
+
+#[test]
+fn a_file_without_records_goes_when_a_later_packet_was_reported_and_not_for_its_own_echo() {
+    let mut packets = sent(&[(1, &[]), (2, &[]), (3, &[])]);
+    assert_eq!(packets.retire(at(4), 1_000, MPL), Vec::<u64>::new(), "that all its records are passed says nothing");
+    packets.heard_of(at(4), 2);
+    assert_eq!(packets.retire(at(4), 0, MPL), vec![1], "2 was echoed, not closed");
+    packets.heard_of(at(5), 3);
+    assert_eq!(packets.retire(at(5), 0, MPL), vec![2]);
+    packets.closed(3);
+    assert_eq!(packets.retire(at(6), 0, MPL), vec![3]);
+}
+
+#[test]
+fn superseded_controls_go_after_an_hour_with_eight_newer_ones_and_packets_with_records_never() {
+    let hour = 3_600 * SEC;
+    let all: Vec<(u64, &[u64])> = (1..=10).map(|pn| (pn, if pn == 2 { &[1][..] } else { &[][..] })).collect();
+    let mut packets = sent(&all);
+    assert_eq!(packets.retire_superseded(at(3_600), 8, hour), Vec::<u64>::new(), "1 is not an hour old");
+    assert_eq!(packets.retire_superseded(at(3_601), 8, hour), vec![1]);
+    assert_eq!(packets.retire_superseded(at(99_999), 8, hour), Vec::<u64>::new(), "only eight controls are left");
+    packets.insert(11, packet(at(11), &[]));
+    assert_eq!(packets.retire_superseded(at(99_999), 8, hour), vec![3], "2 has records");
+    assert!(packets.get(2).is_some());
+}
+
+#[test]
+fn a_packet_that_is_being_published_keeps_its_place() {
+    let mut packets = SentPackets::default();
+    packets.insert(1, packet(at(1), &[1]));
+    assert_eq!(packets.retire(at(9_999), 1, MPL), Vec::<u64>::new(), "there is no file yet that could go");
+    packets.published(at(9_999), 1);
+    assert_eq!(packets.retire(at(9_999), 1, MPL), vec![1]);
+    assert_eq!(packets.len(), 0);
+}

@@ -38,7 +38,12 @@ impl Driver {
                 }
                 self.writable(peer);
             }
-            PeerEvent::AssociationClosed { sent_seqs, .. } => self.association_closed(peer, &sent_seqs),
+            PeerEvent::AssociationClosed { old_peer_incarnation, sent_seqs } => {
+                self.association_closed(peer, &sent_seqs);
+                if self.slots.get(&peer).is_some_and(|slot| slot.peer.is_over(&old_peer_incarnation)) {
+                    self.files_closed(peer, old_peer_incarnation, u64::MAX);
+                }
+            }
             PeerEvent::Received(head) => self.record_received(peer, head.seq),
             PeerEvent::StreamReset { stream, code, .. } => self.stream_reset(peer, stream, code),
             PeerEvent::StopSending { stream, code } => {
@@ -53,10 +58,7 @@ impl Driver {
             PeerEvent::Released { up_to } => self.released(peer, up_to),
             PeerEvent::AckSeen { .. } => {}
             PeerEvent::PacketDurable { sender_incarnation, pn } => self.file_done(peer, sender_incarnation, pn),
-            PeerEvent::PeerFloor { sender_incarnation, floor } => {
-                let floor = InboxCommand::Floor { sender: peer, incarnation: sender_incarnation, floor };
-                let _ = self.outlets.inbox.send(floor);
-            }
+            PeerEvent::PeerFloor { sender_incarnation, floor } => self.files_closed(peer, sender_incarnation, floor),
             PeerEvent::PacketRetired { pn } => {
                 let remove = OutboxJob::Remove { recipient: peer, incarnation: self.life.incarnation, pn };
                 let _ = self.outlets.outbox.send(remove);

@@ -105,13 +105,21 @@ impl Driver {
 
     /// Has the outbox look for what is left of packets that are closed.
     pub(super) fn sweep(&self) {
-        let now = self.host.now();
         let floors = self.slots.iter().map(|(peer, slot)| PacketFloor {
             recipient: *peer,
             incarnation: self.life.incarnation,
-            floor: slot.peer.status(now).pn_floor,
+            floor: slot.peer.outbox_floor(),
         });
         let _ = self.outlets.outbox.send(OutboxJob::Sweep(floors.collect()));
+    }
+
+    /// Packets of this life of a peer below `floor` are closed, whatever became of their files.
+    pub(super) fn files_closed(&mut self, peer: EndpointId, incarnation: wire::Incarnation, floor: u64) {
+        if let Some(slot) = self.slots.get_mut(&peer) {
+            // The inbox says nothing more of a file that it drops unfinished.
+            slot.files.retain(|(of, pn), _| *of != incarnation || pn.get() >= floor);
+        }
+        let _ = self.outlets.inbox.send(InboxCommand::Floor { sender: peer, incarnation, floor });
     }
 
     pub(super) fn file_done(&mut self, peer: EndpointId, incarnation: wire::Incarnation, pn: wire::PacketNumber) {
