@@ -58,7 +58,7 @@ pub struct OutboxOptions {
     pub sync: PublishSync,
     /// Wanted clear size of batch frames, in bytes. Default 262,144.
     pub frame_bytes: usize,
-    /// Age after which own files of a life that has no floor are removed by a sweep. Default 7 days.
+    /// Largest packet lifetime: the age after which an own file is removed by a sweep, whatever became of its packet. Default 7 days.
     pub mpl: std::time::Duration,
 }
 

@@ -120,9 +120,9 @@ impl Outbox {
         Ok(removed)
     }
 
-    /// Looks through all own files: removes packets below their floor, packets of lives without a floor that are
-    /// older than the largest packet lifetime, and temporary files older than a day. `now` is the monotonic time
-    /// since the start of the process; to be called every few minutes.
+    /// Looks through all own files: removes packets below their floor, packets older than the largest packet lifetime,
+    /// and temporary files older than a day; and folders that nothing is in. `now` is the monotonic time since the start
+    /// of the process; to be called every few minutes.
     ///
     /// # Errors
     /// If the root cannot be listed.
@@ -138,7 +138,7 @@ impl Outbox {
                 for folder in self.own_folders()? {
                     let Ok(files) = self.entries(&folder) else { continue };
                     self.sweep_folder(now, &folder, &files, floors, &mut report, &mut seen);
-                    self.drop_empty_shard(&folder);
+                    self.drop_if_empty(&folder);
                 }
             }
         }
@@ -190,7 +190,7 @@ impl Outbox {
         }
     }
 
-    /// Every shard folder of this endpoint.
+    /// Every folder of this endpoint that has no folder in it: shards, but for those that are empty.
     fn own_folders(&self) -> io::Result<Vec<String>> {
         let mut folders = Vec::new();
         for recipient in self.folders("")? {
@@ -199,13 +199,20 @@ impl Outbox {
         Ok(folders)
     }
 
-    /// The shard folders of this endpoint in the folder of one recipient.
+    /// The shard folders of this endpoint in the folder of one recipient, and its folders without any: a mirror that moves
+    /// may have taken what was in them.
     fn shards_for(&self, recipient: &str) -> io::Result<Vec<String>> {
-        let mut folders = Vec::new();
-        for life in self.folders(&join(recipient, &self.sender.to_hex32()))? {
-            folders.extend(self.folders(&life).unwrap_or_default());
+        let mut found = Vec::new();
+        let mine = join(recipient, &self.sender.to_hex32());
+        let lives = self.folders(&mine)?;
+        if lives.is_empty() && self.folders(recipient)?.contains(&mine) {
+            found.push(mine);
         }
-        Ok(folders)
+        for life in lives {
+            let shards = self.folders(&life).unwrap_or_default();
+            if shards.is_empty() { found.push(life) } else { found.extend(shards) }
+        }
+        Ok(found)
     }
 
     fn sweep_folder(
@@ -223,13 +230,12 @@ impl Outbox {
             if !leftover && !considered(&file.name) || !self.is_own(folder, &file.name) {
                 continue;
             }
+            let age = self.books().age(&path, now);
             let goes = if leftover {
-                self.books().age(&path, now) >= PART_LEFTOVER_AGE
+                age >= PART_LEFTOVER_AGE
             } else {
-                match self.floor_of(folder, &file.name, floors) {
-                    Some((pn, floor)) => pn.get() < floor,
-                    None => self.books().age(&path, now) >= self.options.mpl,
-                }
+                let floor = self.floor_of(folder, &file.name, floors);
+                age >= self.options.mpl || floor.is_some_and(|(pn, floor)| pn.get() < floor)
             };
             match goes.then(|| self.unlink(&path)) {
                 Some(Ok(_)) if leftover => report.leftovers += 1,
@@ -277,12 +283,14 @@ impl Outbox {
         named.as_deref() == hex.get(..10)
     }
 
-    fn drop_empty_shard(&self, folder: &str) {
-        let newest =
-            self.books().published.iter().any(|((recipient, incarnation), (_, newest))| {
-                self.name(*recipient, incarnation, *newest).dir() == folder
-            });
-        if !newest && self.entries(folder).is_ok_and(|entries| entries.is_empty()) {
+    /// Removes a folder that nothing is in and that no new packet goes to.
+    fn drop_if_empty(&self, folder: &str) {
+        let inside = format!("{folder}/");
+        let in_use = self.books().published.iter().any(|((recipient, incarnation), (_, newest))| {
+            let goes_to = self.name(*recipient, incarnation, *newest).dir();
+            goes_to == folder || goes_to.starts_with(&inside)
+        });
+        if !in_use && self.entries(folder).is_ok_and(|entries| entries.is_empty()) {
             self.drop_empty(folder);
         }
     }
