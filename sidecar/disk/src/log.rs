@@ -38,6 +38,7 @@
 mod checkpoint;
 mod error;
 mod format;
+mod inspect;
 mod lock;
 mod mem_storage;
 mod position;
@@ -52,6 +53,7 @@ mod tests;
 
 pub use error::LogError;
 pub use format::{KIND_CHECKPOINT_BEGIN, KIND_CHECKPOINT_END, KIND_USER_MIN, PAYLOAD_BYTES_MAX};
+pub use inspect::{Finding, Flaw, LogFiles, SegmentFile, SegmentWalk};
 pub use mem_storage::{Fault, MemStorage};
 pub use position::Position;
 pub use reader::LogReader;

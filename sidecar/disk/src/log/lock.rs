@@ -8,10 +8,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::LogError;
 
 const NAME: &str = "state.lock";
+/// Longer than anybody takes who asks for the holder.
+const ASKING: Duration = Duration::from_millis(50);
 /// More than this is not read of the holder's name.
 const HOLDER_BYTES_MAX: u64 = 256;
 
@@ -35,7 +38,7 @@ impl StateLock {
             .custom_flags(nofollow)
             .open(&path)
             .map_err(failed)?;
-        match file.try_lock() {
+        match file.try_lock().or_else(|refused| once_more(&file, refused)) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(LogError::Locked { dir: dir.to_path_buf(), holder: holder(&file) });
@@ -48,6 +51,35 @@ impl StateLock {
             tracing::warn!(file = %path.display(), %error, "the lock is held but could not be labelled");
         }
         Ok(Self { _file: file })
+    }
+}
+
+// Somebody who only asks who holds the lock holds it for an instant: that must not keep an engine from starting.
+fn once_more(file: &File, refused: TryLockError) -> Result<(), TryLockError> {
+    match refused {
+        TryLockError::WouldBlock => {
+            std::thread::sleep(ASKING);
+            file.try_lock()
+        }
+        TryLockError::Error(_) => Err(refused),
+    }
+}
+
+/// Who holds the lock of this folder, if somebody does. The lock is asked for, shared and for an instant; it is never waited for.
+pub(super) fn holder_of(dir: &Path) -> Result<Option<String>, LogError> {
+    let path = dir.join(NAME);
+    let failed = |source: io::Error| LogError::io(path.display().to_string(), "ask who holds this", source);
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(holder(&file))),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 

@@ -51,6 +51,28 @@ impl LogReader {
         Ok((header.kind, Bytes::from(payload)))
     }
 
+    /// The kind and payload length of an entry. Of its bytes only the head is looked at, and that the file is long enough.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    pub fn look(&self, p: Position) -> Result<(u8, u32), LogError> {
+        let opened = self.table.file(p)?;
+        let mut head = [0; ENTRY_HEADER_LEN as usize];
+        let got = self.read_some(&opened, p, 0, &mut head)?;
+        let header = self.header(&opened, p, &head[..got])?;
+        let len = opened.file.len().map_err(|e| LogError::io(self.table.describe(p.segment), "measure", e))?;
+        if u64::from(p.offset) + u64::from(header.extent()) > len {
+            return Err(self.damaged(p));
+        }
+        Ok((header.kind, header.len))
+    }
+
+    /// What is said of a position that the state refers to while its segment is not there.
+    pub fn missing(&self, p: Position) -> LogError {
+        let what = "the file is missing, and the state refers to this place in it";
+        LogError::damaged(self.table.describe(p.segment), u64::from(p.offset), what)
+    }
+
     /// `len` bytes of an entry's payload after the first `skip`.
     ///
     /// # Errors

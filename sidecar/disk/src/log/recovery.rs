@@ -104,7 +104,7 @@ fn open_segment(storage: &dyn Storage, owner: [u8; 16], number: u64) -> Result<O
     Ok(OpenSegment { file, path, header, len })
 }
 
-fn uuid_text(id: [u8; 16]) -> String {
+pub(super) fn uuid_text(id: [u8; 16]) -> String {
     let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }

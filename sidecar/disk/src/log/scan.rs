@@ -83,7 +83,7 @@ impl Walk {
     }
 
     /// The head of the entry here, if all of it verifies.
-    fn whole_entry(&mut self, offset: u32) -> Result<Option<EntryHeader>, LogError> {
+    pub(super) fn whole_entry(&mut self, offset: u32) -> Result<Option<EntryHeader>, LogError> {
         let Some(header) = self.header(offset)? else { return Ok(None) };
         let mut at = u64::from(offset) + u64::from(ENTRY_HEADER_LEN);
         let end = u64::from(offset) + u64::from(header.extent());
@@ -103,14 +103,14 @@ impl Walk {
         Ok((crc == header.payload_crc).then_some(header))
     }
 
-    fn header(&mut self, offset: u32) -> Result<Option<EntryHeader>, LogError> {
+    pub(super) fn header(&mut self, offset: u32) -> Result<Option<EntryHeader>, LogError> {
         let salt = self.salt;
         let head = self.bytes(u64::from(offset), HEAD)?.first_chunk::<HEAD>();
         Ok(head.and_then(|head| EntryHeader::decode(salt, offset, head)))
     }
 
     /// True if an entry anywhere after `bad` was written when the file was durable beyond `bad`.
-    fn is_vouched_for(&mut self, bad: u32) -> Result<bool, LogError> {
+    pub(super) fn is_vouched_for(&mut self, bad: u32) -> Result<bool, LogError> {
         let mut offset = bad;
         while let Some(next) = offset.checked_add(8).filter(|&next| u64::from(next) < self.len) {
             offset = next;
@@ -119,6 +119,23 @@ impl Walk {
             }
         }
         Ok(false)
+    }
+
+    /// Where the next entry after `bad` verifies, if one does.
+    pub(super) fn next_whole(&mut self, bad: u32) -> Result<Option<u32>, LogError> {
+        let mut offset = bad;
+        while let Some(next) = offset.checked_add(8).filter(|&next| u64::from(next) < self.len) {
+            offset = next;
+            if self.header(offset)?.is_some() && self.whole_entry(offset)?.is_some() {
+                return Ok(Some(offset));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What the checksums of heads begin with.
+    pub(super) fn salt(&self) -> u64 {
+        self.salt
     }
 
     /// The entry at `offset` with its payload, which was found whole before.

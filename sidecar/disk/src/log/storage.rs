@@ -126,7 +126,7 @@ impl FolderStorage {
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> io::Result<Arc<dyn StoredFile>> {
-        let flags = flags | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.folder, name, flags, Mode::RUSR | Mode::WUSR)?;
         if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -166,11 +166,11 @@ impl Storage for FolderStorage {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StoredFile>> {
-        self.open_file(name, OFlags::CREATE | OFlags::EXCL)
+        self.open_file(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StoredFile>> {
-        self.open_file(name, OFlags::empty())
+        self.open_file(name, OFlags::RDWR)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -190,6 +190,55 @@ impl Storage for FolderStorage {
 
     fn describe(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
+    }
+}
+
+/// A log's folder that is only looked at: whatever would change it is refused.
+pub(super) struct ReadOnlyFolder {
+    folder: FolderStorage,
+}
+
+impl ReadOnlyFolder {
+    /// Opens the folder; it is not created.
+    pub(super) fn open(path: &Path) -> Result<Self, LogError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|error| LogError::io(path.display().to_string(), "open this folder", error.into()))?;
+        Ok(Self { folder: FolderStorage { path: path.to_owned(), folder } })
+    }
+}
+
+fn read_only<T>() -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+impl Storage for ReadOnlyFolder {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.folder.list()
+    }
+
+    fn create(&self, _name: &str) -> io::Result<Arc<dyn StoredFile>> {
+        read_only()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StoredFile>> {
+        self.folder.open_file(name, OFlags::RDONLY)
+    }
+
+    fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
+        read_only()
+    }
+
+    fn remove(&self, _name: &str) -> io::Result<()> {
+        read_only()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        read_only()
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.folder.describe(name)
     }
 }
 

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod fixture;
+mod inspect;
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
