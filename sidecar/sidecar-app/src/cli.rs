@@ -1,12 +1,12 @@
 //! The command line: what each subcommand is called and what it takes.
 //!
-//! Exit status: 0 well, 1 failed (what went wrong is said on standard error), 2 the command line is wrong.
+//! Exit status: 0 well, 1 failed (what went wrong is said on standard error), 2 the command line is wrong. `hoft log` has its own.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{config, keygen};
+use crate::commands::{config, keygen, log};
 use crate::{bench, demo, engine, mirror};
 
 /// HTTP over file transfer: call HTTP APIs in another network when only files cross the gap.
@@ -29,6 +29,9 @@ enum Command {
     /// Write a first configuration, or check one.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look at the log in a state folder: what it holds, and whether it is whole. Changes nothing.
+    #[command(subcommand)]
+    Log(log::LogCommand),
     /// Run a faulty stand-in for the file transfer service, for demos and tests.
     Mirror(Box<mirror::MirrorArgs>),
     /// Watch it work: two engines, two faulty mirrors and an upstream on this machine, with a verdict at the end.
@@ -43,6 +46,7 @@ pub fn main() -> ExitCode {
         Command::Sidecar(args) => engine::main(&args),
         Command::Keygen(args) => keygen::main(&args),
         Command::Config(command) => config::main(&command),
+        Command::Log(command) => return log::main(&command),
         Command::Mirror(args) => mirror::main(*args),
         Command::Demo(args) => demo::main(&args),
         Command::Bench(args) => bench::main(&args),
@@ -50,13 +54,17 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The whole chain on one line each: what failed, then why.
-            eprintln!("hoft: {error}");
-            for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
-            }
+            tell(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Says on standard error what failed, then why: the whole chain on one line each.
+pub(crate) fn tell(error: &anyhow::Error) {
+    eprintln!("hoft: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
     }
 }
 

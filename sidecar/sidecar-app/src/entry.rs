@@ -27,10 +27,14 @@ use wire::{EndpointId, Incarnation, Seq, StreamId};
 use crate::command::Found;
 use crate::spool::StreamMark;
 
-/// First kind of layer 1's entries.
-pub const LAYER1_FIRST: u8 = 16;
+/// Layer 1's entry with a record of mine.
+pub const SENT: u8 = 17;
+/// Layer 1's entry with a record of the peer.
+pub const RECEIVED: u8 = 18;
 /// First kind of layer 2's entries.
 pub const LAYER2_FIRST: u8 = 64;
+/// First kind of the far side's entries of layer 2.
+pub const FAR_FIRST: u8 = 96;
 /// First kind of the engine's own entries.
 pub const ENGINE_FIRST: u8 = 128;
 
@@ -270,9 +274,14 @@ impl EngineEntry {
     }
 }
 
-/// The stored payload of a record at the end of a layer-1 entry.
+/// True for an entry that ends with a record's stored payload.
+pub fn holds_record(kind: u8) -> bool {
+    matches!(kind, SENT | RECEIVED)
+}
+
+/// The stored payload of a record at the end of its entry.
 pub fn record_payload(kind: u8, body: &Bytes, stored_len: u32) -> Option<Bytes> {
-    if !(LAYER1_FIRST..LAYER2_FIRST).contains(&kind) {
+    if !holds_record(kind) {
         return None;
     }
     let from = body.len().checked_sub(usize::try_from(stored_len).ok()?)?;

@@ -73,6 +73,12 @@ impl LogReader {
         LogError::damaged(self.table.describe(p.segment), u64::from(p.offset), what)
     }
 
+    /// What is said of a position that the state refers to while something else lies there.
+    pub fn not_a_record(&self, p: Position) -> LogError {
+        let what = "the state refers to a record here, and something else is here";
+        LogError::damaged(self.table.describe(p.segment), u64::from(p.offset), what)
+    }
+
     /// `len` bytes of an entry's payload after the first `skip`.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
-//! The small subcommands: keys and configuration.
+//! The small subcommands: keys, configuration and a look at the log.
 
 pub mod config;
 pub mod given;
 pub mod keygen;
+pub mod log;

@@ -74,7 +74,8 @@ impl Driver {
         if lane.stream.is_request() {
             let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
             if slot.writing.contains_key(&lane.stream) {
-                slot.peer.reset_stream(now, lane.stream, code);
+                // What did not leave yet need not any more.
+                slot.peer.cancel_stream(now, lane.stream, code);
                 self.request_ended(lane.peer, lane.stream);
             }
         } else if self.slots.get(&lane.peer).is_some_and(|slot| slot.writing.contains_key(&lane.stream)) {

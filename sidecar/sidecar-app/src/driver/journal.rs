@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 
 use super::Host;
 use crate::command::{BeginError, Found};
-use crate::entry::EngineEntry;
+use crate::entry::{self, EngineEntry};
 use crate::exchange::NearExchange;
-use crate::record;
+use crate::record::{self, ReadError};
 
 /// How long after a checkpoint that found no space the next one is tried.
 const CHECKPOINT_RETRY: Duration = Duration::from_secs(10);
@@ -61,10 +61,29 @@ impl Journal {
         }
     }
 
-    /// The stored payload of a received record, inflated; `None` when it cannot be had.
-    pub(super) fn payload(&self, found: &Found) -> Option<Bytes> {
-        let payload = record::stored_payload(&self.log.reader(), found).ok()?;
+    /// The stored payload of a received record, inflated; `None` when it cannot be had. That the log cannot give it is reported
+    /// by the next commit: nothing may be decided for good without it.
+    pub(super) fn payload(&mut self, found: &Found) -> Option<Bytes> {
+        let payload = match record::stored_payload(&self.log.reader(), found) {
+            Ok(payload) => payload,
+            Err(ReadError::Log(error)) => {
+                self.failed.get_or_insert(error);
+                return None;
+            }
+            Err(_) => return None,
+        };
         record::inflate(payload, found.head.raw_len, found.head.flags).ok()
+    }
+
+    /// Looks whether a record lies at a place; its payload is not read.
+    pub(super) fn check_place(&self, position: Position) -> Result<(), LogError> {
+        let reader = self.log.reader();
+        match reader.look(position) {
+            Ok((kind, _)) if entry::holds_record(kind) => Ok(()),
+            Ok(_) => Err(reader.not_a_record(position)),
+            Err(LogError::Gone { .. }) => Err(reader.missing(position)),
+            Err(error) => Err(error),
+        }
     }
 
     /// Appends an entry; an urgent one makes the next commit due.

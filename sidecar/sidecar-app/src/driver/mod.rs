@@ -218,7 +218,7 @@ impl Driver {
         match event {
             Event::Command(command) => self.handle_command(command),
             Event::Inbox(event) => self.handle_inbox(event)?,
-            Event::Outbox(event) => self.handle_outbox(event),
+            Event::Outbox(event) => self.handle_outbox(event)?,
             Event::Stop => {}
         }
         Ok(())

@@ -56,7 +56,8 @@ impl Driver {
                 }
             }
             PeerEvent::Released { up_to } => self.released(peer, up_to),
-            PeerEvent::AckSeen { .. } => {}
+            // Whoever cancelled was told so at once; that the far side never had it changes nothing for him.
+            PeerEvent::AckSeen { .. } | PeerEvent::TombstonesTaken { .. } => {}
             PeerEvent::PacketDurable { sender_incarnation, pn } => self.file_done(peer, sender_incarnation, pn),
             PeerEvent::PeerFloor { sender_incarnation, floor } => self.files_closed(peer, sender_incarnation, floor),
             PeerEvent::PacketRetired { pn } => {

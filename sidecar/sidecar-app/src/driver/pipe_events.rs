@@ -1,5 +1,6 @@
 //! What the inbox and outbox threads report: verified packets, frames, closed files, published packets.
 
+use disk::log::LogError;
 use layer0_pipe::{Closure as FileClosure, PacketFloor, PublishError, Verdict as FileVerdict};
 use layer1_replication::{Closure, Verdict};
 use wire::EndpointId;
@@ -74,7 +75,7 @@ impl Driver {
         })
     }
 
-    pub(super) fn handle_outbox(&mut self, event: OutboxEvent) {
+    pub(super) fn handle_outbox(&mut self, event: OutboxEvent) -> Result<(), DriverError> {
         let now = self.host.now();
         self.publishing = false;
         match event {
@@ -90,8 +91,13 @@ impl Driver {
                 if let Some(slot) = self.slots.get_mut(&recipient) {
                     slot.peer.handle_publish_failed(now, pn);
                 }
+                // What was acknowledged to a caller can never be sent any more: that must not look like a slow line.
+                if let Some(damage) = damage_of(error) {
+                    return Err(damage.into());
+                }
             }
         }
+        Ok(())
     }
 
     /// Says once what is wrong with the outbox, not at every try.
@@ -140,4 +146,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = next.source();
     }
     text
+}
+
+/// The damage of the log that kept a packet from being built, if that was it.
+fn damage_of(error: PublishError) -> Option<LogError> {
+    let PublishError::Payload { source, .. } = error else { return None };
+    let error = source.into_inner()?.downcast::<LogError>().ok()?;
+    matches!(*error, LogError::Damaged { .. }).then_some(*error)
 }

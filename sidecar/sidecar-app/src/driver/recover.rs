@@ -33,11 +33,8 @@ use super::journal::Journal;
 use super::slot::{NearCall, Slot};
 use super::{Driver, EXPIRY_PERIOD, Host, Outlets, Settings};
 use crate::command::Found;
-use crate::entry::{self, ENGINE_FIRST, EngineEntry, LAYER2_FIRST, Life, SentPlace};
+use crate::entry::{self, ENGINE_FIRST, EngineEntry, FAR_FIRST, LAYER2_FIRST, Life, SentPlace};
 use crate::spool::Spool;
-
-/// First kind of the far side's entries of layer 2.
-const FAR_FIRST: u8 = 96;
 
 /// Why an engine cannot go on from its log.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +116,7 @@ impl Driver {
         }
         tracing::info!(entries = count, torn_bytes = facts.0, segments = facts.1, "log replayed");
         driver.finish_replay(&mut gathered)?;
+        driver.check_places(&gathered)?;
         driver.resume_near(&gathered);
         driver.resume_far(&gathered);
         driver.close_orphans(&gathered);
@@ -323,6 +321,33 @@ impl Driver {
         }
         self.journal.reclaim();
         Ok(())
+    }
+
+    /// Looks at every place that will be read: what is missing or damaged there must stop the start before anything is decided
+    /// without it. What is about to be given up may be gone; payloads are verified when they are read.
+    fn check_places(&self, gathered: &Gathered) -> Result<(), RecoverError> {
+        for (peer, slot) in &self.slots {
+            for place in slot.sent.values() {
+                self.journal.check_place(place.position)?;
+            }
+            let needed: BTreeSet<StreamId> =
+                slot.spool.streams().filter(|stream| self.is_needed(*peer, slot, *stream, gathered)).collect();
+            for found in slot.spool.records().filter(|found| needed.contains(&found.head.stream)) {
+                self.journal.check_place(found.position)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_needed(&self, peer: EndpointId, slot: &Slot, stream: StreamId, gathered: &Gathered) -> bool {
+        if stream.is_request() {
+            let over = gathered.far_over.contains(&(peer, stream)) || slot.has_end(stream.response_of());
+            return !over && slot.peer.is_receiving(stream);
+        }
+        let request = StreamId::request(stream.exchange());
+        let open = || self.near.by_stream(&peer, request).and_then(|operation| self.near.get(operation));
+        let kept = gathered.kept.get(&(peer, stream)).is_some_and(|operation| self.near.get(*operation).is_some());
+        kept || open().is_some_and(|view| !view.state.is_terminal())
     }
 
     fn resume_near(&mut self, gathered: &Gathered) {

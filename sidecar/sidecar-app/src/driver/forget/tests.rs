@@ -206,7 +206,7 @@ impl Bench {
             let header = header((ME, plan.sender_incarnation), recipient, plan.pn);
             files.push(File { header, control: plan.control, records: Vec::new() });
             let published = OutboxEvent::Published { recipient: plan.recipient, pn: plan.pn, bytes: 5_000 };
-            self.driver.handle_outbox(published);
+            self.driver.handle_outbox(published).unwrap();
         }
         files
     }

@@ -14,7 +14,7 @@ use wire::{EndpointId, Seq, StreamId};
 
 use crate::command::{Command, Found, Lane, Outgoing, ReadReply};
 use crate::driver::Event;
-use crate::entry::LAYER1_FIRST;
+use crate::entry::RECEIVED;
 use crate::exchange::{DriverHandle, FarExchange, far_exchange};
 
 /// What follows the records a request has.
@@ -88,7 +88,7 @@ pub(super) fn harness(head: &RequestHead, content: &[&str], after: After, may_di
     let mut offset = 0;
     let mut request = Vec::new();
     for (seq, record) in outgoing.iter().enumerate() {
-        let position = log.append(LAYER1_FIRST, &[&record.payload]).unwrap();
+        let position = log.append(RECEIVED, &[&record.payload]).unwrap();
         let head = RecordHeader {
             seq: Seq::new(seq as u64),
             stream,
