@@ -4,11 +4,14 @@
 //! the peer's floor are closed and forgotten; packets that elicit no ack never cause one. It does not know records.
 //! Test to read first: `a_packet_is_reported_only_when_its_records_are_durable`.
 
+mod untold;
+
 use crate::event::{Closure, PersistToken};
 use crate::limits;
 use crate::time::{Timestamp, micros};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use untold::Untold;
 use wire::RangeSet;
 use wire::control::PacketReport;
 use wire::limits::MAX_PN_RANGES_HELD;
@@ -38,6 +41,14 @@ pub(crate) struct Settled {
     pub(crate) prompt: bool,
 }
 
+/// The list a closed packet stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Complete,
+    Partial,
+    Unopenable,
+}
+
 /// What is known of the peer's packets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
@@ -48,6 +59,8 @@ pub(crate) struct Report {
     complete: RangeSet,
     partial: RangeSet,
     unopenable: RangeSet,
+    /// What of that is still to be said.
+    untold: Untold,
     floor: u64,
 }
 
@@ -100,15 +113,18 @@ impl Report {
 
     /// Notes how a packet ended that was not complete so far; whether that is new.
     fn note(&mut self, pn: u64, closure: Closure) -> bool {
-        let news = match closure {
+        let (news, kind) = match closure {
             Closure::Complete => {
                 self.partial.remove(pn);
                 self.unopenable.remove(pn);
-                self.complete.insert(pn)
+                (self.complete.insert(pn), Kind::Complete)
             }
-            Closure::Partial => self.partial.insert(pn),
-            Closure::Unopenable => self.unopenable.insert(pn),
+            Closure::Partial => (self.partial.insert(pn), Kind::Partial),
+            Closure::Unopenable => (self.unopenable.insert(pn), Kind::Unopenable),
         };
+        if news {
+            self.untold.note(kind, pn);
+        }
         for set in [&mut self.complete, &mut self.partial, &mut self.unopenable] {
             set.drop_oldest_ranges(MAX_PN_RANGES_HELD);
         }
@@ -130,18 +146,25 @@ impl Report {
         for set in [&mut self.complete, &mut self.partial, &mut self.unopenable] {
             set.remove_below(floor);
         }
+        self.untold.remove_below(floor);
         true
     }
 
-    /// For the control block.
-    pub(crate) fn write(&self, now: Timestamp) -> PacketReport {
+    /// The peer read my packet `mine`, and with it what that said.
+    pub(crate) fn heard(&mut self, mine: u64) {
+        self.untold.heard(mine);
+    }
+
+    /// For the control block of my packet `mine`: what the peer may not know.
+    pub(crate) fn write(&mut self, now: Timestamp, mine: u64) -> PacketReport {
+        let [complete, partial, unopenable] = self.untold.write(mine);
         PacketReport {
             largest: self.largest,
             echo_pn: self.echo.map_or(0, |(pn, _)| pn),
             hold_us: self.echo.map_or(0, |(_, at)| micros(now.since(at))),
-            complete: self.complete.clone(),
-            partial: self.partial.clone(),
-            unopenable: self.unopenable.clone(),
+            complete,
+            partial,
+            unopenable,
         }
     }
 }
@@ -151,8 +174,8 @@ mod tests {
     use super::*;
     use core::time::Duration;
 
-    fn sets(report: &Report) -> (Vec<u64>, Vec<u64>) {
-        let written = report.write(Timestamp::ZERO);
+    fn sets(report: &mut Report) -> (Vec<u64>, Vec<u64>) {
+        let written = report.write(Timestamp::ZERO, 1);
         (written.complete.values().collect(), written.partial.values().collect())
     }
 
@@ -163,12 +186,12 @@ mod tests {
         assert!(!report.received(Timestamp::ZERO, 1, true));
         report.closed(1, Closure::Complete, PersistToken(5));
         assert!(report.settle(|token| token < PersistToken(5)).is_empty());
-        assert_eq!(sets(&report), (alloc::vec![], alloc::vec![]));
+        assert_eq!(sets(&mut report), (alloc::vec![], alloc::vec![]));
         assert_eq!(
             report.settle(|token| token <= PersistToken(5)),
             [Settled { pn: 1, eliciting: true, prompt: false }]
         );
-        assert_eq!(sets(&report), (alloc::vec![1], alloc::vec![]));
+        assert_eq!(sets(&mut report), (alloc::vec![1], alloc::vec![]));
     }
 
     #[test]
@@ -184,7 +207,7 @@ mod tests {
         ] {
             report.closed(1, closure, PersistToken(0));
             assert_eq!(report.settle(|_| true)[0].eliciting, tells, "what says nothing new elicits nothing");
-            assert_eq!(sets(&report), expected);
+            assert_eq!(sets(&mut report), expected);
         }
     }
 
@@ -198,7 +221,7 @@ mod tests {
             report.closed(pn, Closure::Complete, PersistToken(0));
             assert_eq!(report.settle(|_| true), [Settled { pn, eliciting, prompt }]);
         }
-        assert_eq!(report.write(Timestamp::ZERO).complete.len_ranges(), 1);
+        assert_eq!(report.write(Timestamp::ZERO, 1).complete.len_ranges(), 1);
     }
 
     #[test]
@@ -207,7 +230,7 @@ mod tests {
         report.received(Timestamp::from_micros(10), 9, true);
         report.received(Timestamp::from_micros(20), 4, true);
         report.received(Timestamp::from_micros(30), 9, true);
-        let written = report.write(Timestamp::ZERO.after(Duration::from_micros(50)));
+        let written = report.write(Timestamp::ZERO.after(Duration::from_micros(50)), 1);
         assert_eq!((written.largest, written.echo_pn, written.hold_us), (9, 4, 30));
     }
 
@@ -220,7 +243,7 @@ mod tests {
         assert!(report.raise_floor(8));
         assert!(!report.raise_floor(8) && !report.raise_floor(3));
         assert!(!report.received(Timestamp::ZERO, 7, true));
-        assert_eq!(sets(&report), (alloc::vec![], alloc::vec![]));
+        assert_eq!(sets(&mut report), (alloc::vec![], alloc::vec![]));
         report.received(Timestamp::ZERO, 8, true);
         report.received(Timestamp::ZERO, 9, true);
         assert!(report.raise_floor(9));
@@ -229,6 +252,18 @@ mod tests {
             report.received(Timestamp::ZERO, 100 + pn, true);
         }
         assert_eq!(report.open.len() as u64, OPEN);
+    }
+
+    #[test]
+    fn only_the_newest_ranges_are_remembered() {
+        let mut report = Report::default();
+        let count = MAX_PN_RANGES_HELD as u64 + 10;
+        for n in 1..=count {
+            report.closed(2 * n, Closure::Partial, PersistToken(0));
+        }
+        report.settle(|_| true);
+        assert_eq!(report.partial.len_ranges(), MAX_PN_RANGES_HELD);
+        assert!(!report.is_closed(2) && report.is_closed(2 * count));
     }
 
     const OPEN: u64 = limits::OPEN_PACKETS_MAX as u64;

@@ -109,8 +109,7 @@ impl Peer {
         if let Some(ack) = &control.ack {
             news |= self.read_ack(ack, control)?;
         }
-        // Only together with what is held does a closed packet say what is missing.
-        if let (Some(packets), Some(_)) = (&control.packets, &control.ack) {
+        if let Some(packets) = &control.packets {
             news |= self.read_packets(packets, control);
         }
         if let Some(credit) = &control.credit
@@ -149,6 +148,9 @@ impl Peer {
     /// The round trip, before the packet it is taken from is closed.
     fn read_echo(&mut self, packets: &PacketReport, newest: bool) -> bool {
         let mut news = self.pair.packets.heard_of(self.now, packets.largest);
+        // Not the largest: a packet that cannot be opened was not read.
+        let read = [packets.complete.max(), packets.partial.max(), Some(packets.echo_pn)];
+        self.pair.report.heard(read.into_iter().flatten().max().unwrap_or(0));
         if newest && packets.echo_pn > 0 {
             let hold = Duration::from_micros(packets.hold_us);
             if let Some(rtt) = self.pair.packets.round_trip(self.now, packets.echo_pn, hold) {
@@ -206,10 +208,17 @@ impl Peer {
             Some(sack) if sack.len_ranges() >= MAX_RANGES => sack.min().unwrap_or(0),
             _ => 0,
         };
-        let mut news = false;
+        let mut all = core::mem::take(&mut self.pair.recovery.unjudged);
         for closed in [&packets.complete, &packets.partial, &packets.unopenable] {
-            for pn in self.pair.packets.newly_closed(closed) {
-                news |= self.packet_closed(pn, unknown_below);
+            all.union(closed);
+        }
+        let mut news = false;
+        for pn in self.pair.packets.newly_closed(&all) {
+            // Only together with what is held does a closed packet say what is missing. The peer does not repeat it.
+            if control.ack.is_some() && self.packet_closed(pn, unknown_below) {
+                news = true;
+            } else {
+                self.pair.recovery.unjudged.insert(pn);
             }
         }
         news

@@ -193,7 +193,7 @@ impl Peer {
             log: Some(LogState { next: pair.log.durable_next(), oldest: una + 1, pn_floor: floor }),
             ack: Some(Ack { cum: pair.received.cum(), chain: first_half(pair.received.chain()), una_seen: una }),
             sack: Some(pair.received.selective()).filter(|ranges| !ranges.is_empty()).cloned(),
-            packets: Some(pair.report.write(self.now)),
+            packets: Some(pair.report.write(self.now, pn.get())),
             credit: Some(pair.grant.given),
             stream_credit: pair.inbound.announcement(),
             ping: self.wishes.ping || self.wishes.resync,

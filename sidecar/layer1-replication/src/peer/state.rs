@@ -11,6 +11,7 @@ use crate::sender::{SendLog, SendStreams};
 use crate::sent::SentPackets;
 use crate::time::Timestamp;
 use alloc::string::String;
+use wire::RangeSet;
 use wire::control::Limits;
 
 /// What belongs to one association, and ends with it.
@@ -67,6 +68,8 @@ pub(super) struct Recovery {
     pub(super) suspended: bool,
     pub(super) last_pto: Option<Timestamp>,
     pub(super) reorder_factor: u32,
+    /// Packets of mine that the peer closed, before it was known what it holds of them.
+    pub(super) unjudged: RangeSet,
     /// Times that packets were called lost since the last of them came after all.
     pub(super) recoveries: u32,
     /// When the last of these times began.
@@ -90,6 +93,7 @@ impl Default for Recovery {
             suspended: false,
             last_pto: None,
             reorder_factor: 1,
+            unjudged: RangeSet::new(),
             recoveries: 0,
             recovered: None,
             raised: None,

@@ -219,6 +219,21 @@ fn a_full_list_of_ranges_says_nothing_about_what_lies_below() {
     report[0].control = control;
     a.receive(now, &report);
     assert_eq!(a.peer.status(now).in_flight_packets, 1, "it is not known yet what is lost");
+    // The peer says that it ended once; when all is known, it is judged.
+    a.peer.ping();
+    let ping = a.send(now);
+    b.receive(now, &ping);
+    let mut rest = odd.clone();
+    rest.header.pn = PacketNumber::new(4_000).unwrap();
+    rest.records = data[0].records[..400].to_vec();
+    b.receive(now, &[rest]);
+    b.peer.ping();
+    let report = b.send(now);
+    let pn = data[0].header.pn.get();
+    assert!(report.iter().all(|file| !file.control.packets.as_ref().unwrap().partial.contains(pn)), "told once");
+    a.receive(now, &report);
+    let resent: usize = a.send(now).iter().map(|file| file.records.len()).sum();
+    assert_eq!(resent, 150, "the odd ones above 400");
 }
 
 #[test]
