@@ -35,6 +35,9 @@ pub enum Alarm {
     /// Another life of this endpoint is alive.
     #[error("the peer says that a newer life of this endpoint is alive")]
     Superseded,
+    /// The peer saw two different packets of mine under one number: a copy of this endpoint is alive, or its state was restored.
+    #[error("the peer saw two different packets of this endpoint under one number: a copy of it is alive, or was")]
+    Cloned,
     /// Two different records of the peer under one number: two copies of the peer are writing.
     #[error("two different records of the peer have the number {seq}")]
     Forked {
@@ -58,12 +61,17 @@ impl Alarm {
         !matches!(self, Self::Poisoned { .. })
     }
 
-    /// Whether a new life of this endpoint settles it: its log or its inbox went back in time, or the peer forgot it (wire format §10).
+    /// Whether a new incarnation of this endpoint settles it. On one peer's word one is taken at most once a day: who lies must not make
+    /// this endpoint forget the others. (That another life is alive already is not settled by a third.)
     #[must_use]
-    pub const fn asks_for_new_life(&self) -> bool {
+    pub const fn asks_for_new_incarnation(&self) -> bool {
         matches!(
             self,
-            Self::LogRolledBack { .. } | Self::ChainMismatch { .. } | Self::InboxRolledBack { .. } | Self::PeerForgot
+            Self::LogRolledBack { .. }
+                | Self::ChainMismatch { .. }
+                | Self::InboxRolledBack { .. }
+                | Self::PeerForgot
+                | Self::Cloned
         )
     }
 
@@ -82,6 +90,7 @@ impl Alarm {
             Self::InboxRolledBack { .. } => "inbox_rolled_back",
             Self::PeerForgot => "peer_forgot",
             Self::Superseded => "superseded",
+            Self::Cloned => "cloned",
             Self::Forked { .. } => "forked",
             Self::Poisoned { .. } => "poisoned",
         }
@@ -97,7 +106,7 @@ impl Alarm {
             | Self::PeerForgot => {
                 "this endpoint takes a new incarnation by itself, once a day on one peer's word. If the pair stays halted: find out which of the two state folders was restored or copied again, then stop the engine of that one, remove its state folder and start it; calls in flight end as outcome unknown"
             }
-            Self::Superseded => {
+            Self::Superseded | Self::Cloned => {
                 "stop one of the two engines that run this endpoint; if this is the right one, start it with a new incarnation"
             }
             Self::Forked { .. } => {

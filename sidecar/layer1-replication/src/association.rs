@@ -83,7 +83,7 @@ pub(crate) struct Association {
     /// Highest packet number of the confirmed life that took part in the association.
     pub(crate) took_part: u64,
     candidates: Vec<Candidate>,
-    reset_due: Option<Incarnation>,
+    reset_due: Option<(Incarnation, ResetReason)>,
     reset_at: Option<Timestamp>,
 }
 
@@ -136,7 +136,7 @@ impl Association {
         let (sender, pn) = (header.sender_incarnation, header.pn.get());
         let to_me = header.recipient_incarnation == self.mine;
         if sender.is_unknown() || self.is_over(&sender) {
-            self.refuse(now, sender);
+            self.refuse(now, sender, ResetReason::Superseded);
             return Judgement::Nothing;
         }
         if self.confirmed == Some(sender) {
@@ -180,9 +180,10 @@ impl Association {
         self.closed.contains(sender) || self.confirmed.as_ref().is_some_and(older)
     }
 
-    fn refuse(&mut self, now: Timestamp, sender: Incarnation) {
+    /// A life of the peer is told that it does not count; one RESET at a time.
+    pub(crate) fn refuse(&mut self, now: Timestamp, sender: Incarnation, reason: ResetReason) {
         if !sender.is_unknown() && self.reset_at.is_none_or(|at| now.since(at) >= limits::RESET_INTERVAL) {
-            self.reset_due = Some(sender);
+            self.reset_due = Some((sender, reason));
             self.reset_at = Some(now);
         }
     }
@@ -252,8 +253,8 @@ impl Association {
 
     /// The next answer to somebody who is not confirmed.
     pub(crate) fn answer(&mut self, now: Timestamp) -> Option<Answer> {
-        if let Some(to) = self.reset_due.take() {
-            return Some(Answer { to, hello: None, echo: None, reset: Some(ResetReason::Superseded) });
+        if let Some((to, reason)) = self.reset_due.take() {
+            return Some(Answer { to, hello: None, echo: None, reset: Some(reason) });
         }
         let ready =
             |candidate: &Candidate| candidate.answered.is_none_or(|at| now.since(at) >= limits::ANSWER_INTERVAL);

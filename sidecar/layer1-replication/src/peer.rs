@@ -122,6 +122,11 @@ impl Peer {
         self.started && self.halted.is_none() && self.association.confirmed().is_some() && self.association.durable
     }
 
+    /// Whether another life of this endpoint was seen.
+    fn is_outlived(&self) -> bool {
+        matches!(self.halted, Some(Alarm::Superseded | Alarm::Cloned))
+    }
+
     fn window(&self) -> Credit {
         Credit {
             max_log_bytes: self.config.receive_pool_bytes,

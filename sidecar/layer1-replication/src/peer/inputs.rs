@@ -42,7 +42,7 @@ impl Peer {
 
     fn act_on(&mut self, judgement: Judgement, header: &Header, control: &Control) -> Verdict {
         match judgement {
-            Judgement::Confirms(_) if self.halted == Some(Alarm::Superseded) => return Verdict::Ignore,
+            Judgement::Confirms(_) if self.is_outlived() => return Verdict::Ignore,
             Judgement::Confirms(peer) => {
                 self.open_association(peer);
                 // It is the first packet of this life that counts, and may carry everything.
@@ -73,9 +73,27 @@ impl Peer {
 
     fn read_reset(&mut self, header: &Header, control: &Control) {
         match control.reset {
-            Some(ResetReason::Superseded) if self.association.is_about_me(header) => self.alarm(Alarm::Superseded),
+            Some(ResetReason::Superseded) if self.association.is_about_me(header) => self.alarm_once(Alarm::Superseded),
+            Some(ResetReason::Forked) if self.association.is_about_me(header) => self.alarm_once(Alarm::Cloned),
+            // First contact is tried again at growing intervals anyway: that is all there is to do where there is no room.
             Some(_) => self.counts.resets_ignored += 1,
             None => {}
+        }
+    }
+
+    /// The peer says it again and again; the first word counts.
+    fn alarm_once(&mut self, alarm: Alarm) {
+        if self.halted != Some(alarm) {
+            self.alarm(alarm);
+        }
+    }
+
+    /// Layer 0 saw two different packets of the peer's confirmed life under one number (wire format §11, 13): the peer is told, once a minute.
+    pub fn report_fork(&mut self, now: Timestamp, sender_incarnation: Incarnation) {
+        self.tick(now);
+        if self.started && self.association.confirmed() == Some(sender_incarnation) {
+            self.association.refuse(self.now, sender_incarnation, ResetReason::Forked);
+            self.settle();
         }
     }
 

@@ -1,5 +1,6 @@
 //! Two peers side by side, and a mirror in the hands of each test. (Whatever needs chance is in the simulator.)
 
+mod bounds;
 mod contact;
 mod flow;
 mod garbage;

@@ -165,7 +165,7 @@ impl Driver {
 
     fn alarm(&mut self, peer: EndpointId, alarm: Alarm) {
         tracing::warn!(%peer, alarm = alarm.name(), remedy = alarm.remedy(), "{alarm}");
-        if alarm.asks_for_new_life() && self.may_live_anew(peer) {
+        if alarm.asks_for_new_incarnation() && self.may_live_anew(peer) {
             self.anew = Some(peer);
         }
         if alarm.halts()

@@ -284,3 +284,99 @@ fn a_restored_receiver_finds_itself_out() {
     assert_eq!(b.peer.status(now).halted, Some(Alarm::InboxRolledBack { claimed: Seq::new(1), cum: Seq::NONE }));
     assert_eq!(b.received(), Vec::<u64>::new());
 }
+
+/// A packet of `b` to this life of mine that says RESET.
+fn reset(mine: Incarnation, pn: u64, reason: ResetReason) -> File {
+    let control = Control { reset: Some(reason), ..Control::default() };
+    File { header: header(1, life(1, 2), mine, PacketNumber::new(pn).unwrap(), 0), control, records: vec![] }
+}
+
+#[test]
+fn a_reset_counts_only_about_this_life_and_only_for_what_it_means() {
+    for (mine, reason, halted) in [
+        (life(1, 1), ResetReason::Superseded, Some(Alarm::Superseded)),
+        (life(1, 1), ResetReason::Forked, Some(Alarm::Cloned)),
+        (life(1, 1), ResetReason::NoRoom, None),
+        (life(1, 1), ResetReason::Refused, None),
+        (life(1, 1), ResetReason::Other(9), None),
+        (life(1, 8), ResetReason::Superseded, None),
+        (life(1, 8), ResetReason::Forked, None),
+        (Incarnation::UNKNOWN, ResetReason::Forked, None),
+    ] {
+        let (mut a, _, now) = pair(config());
+        for pn in [700, 701] {
+            a.receive(now, &[reset(mine, pn, reason)]);
+        }
+        let status = a.peer.status(now);
+        let ignored = if halted.is_some() || mine != life(1, 1) { 0 } else { 2 };
+        assert_eq!((status.halted, status.resets_ignored), (halted, ignored), "{reason:?}");
+        assert_eq!(status.alarms.len(), usize::from(halted.is_some()), "the first word counts");
+        assert_eq!(a.send(now).is_empty() && a.peer.poll_timeout().is_none(), halted.is_some());
+        assert_eq!(halted.is_some_and(|alarm| alarm.asks_for_new_incarnation()), halted == Some(Alarm::Cloned));
+    }
+}
+
+#[test]
+fn a_peer_without_room_is_asked_again_at_growing_intervals() {
+    let mut a = Side::new(0, life(1, 1), config());
+    a.send(at(0));
+    let (mut now, mut times) = (at(0), vec![]);
+    for pn in 1..=4 {
+        a.receive(now, &[reset(life(1, 1), pn, ResetReason::NoRoom)]);
+        a.send(now);
+        let (next, hello) = a.wait(at(10_000));
+        assert!(hello[0].control.hello.is_some());
+        times.push(next.since(now).as_millis());
+        now = next;
+    }
+    assert_eq!((times, a.peer.status(now).halted), (vec![7_500, 15_000, 30_000, 60_000], None));
+}
+
+#[test]
+fn a_twin_that_layer_0_saw_is_told_once_a_minute() {
+    let (mut a, mut b, now) = pair(config());
+    a.peer.report_fork(now, life(9, 9));
+    assert!(a.send(now).is_empty(), "another life is nobody's twin");
+    for _ in 0..3 {
+        a.peer.report_fork(now, life(1, 2));
+    }
+    let told = a.send(now);
+    assert_eq!((told.len(), told[0].control.reset), (1, Some(ResetReason::Forked)));
+    assert_eq!(b.read(now, &told[0], 0), Verdict::Ignore);
+    b.persist(now);
+    assert_eq!(b.peer.status(now).halted, Some(Alarm::Cloned));
+    a.peer.report_fork(now.after(61 * SEC), life(1, 2));
+    assert_eq!(a.send(now.after(61 * SEC))[0].control.reset, Some(ResetReason::Forked));
+}
+
+#[test]
+fn sixteen_lives_that_are_over_are_remembered_also_over_a_restart() {
+    let mut a = Side::new(0, life(1, 1), config());
+    let mut now = at(0);
+    for n in 1..=20 {
+        let mut b = Side::new(1, life(0, n), config());
+        now = settle(now, &mut a, &mut b).after(2 * SEC);
+        assert_eq!(a.peer.status(now).peer_incarnation, Some(life(0, n)));
+    }
+    let closed: Vec<Incarnation> = (4..=19).map(|n| life(0, n)).collect();
+    assert_eq!(a.peer.association.closed(), closed);
+    let again = Side::with_log(0, life(1, 1), config(), a.log.clone(), now);
+    assert_eq!(again.peer.association.closed(), closed);
+    let mut old = Side::new(1, life(0, 4), config());
+    let hello = old.send(now.after(61 * SEC));
+    a.receive(now.after(61 * SEC), &hello);
+    assert_eq!(a.send(now.after(61 * SEC))[0].control.reset, Some(ResetReason::Superseded));
+}
+
+#[test]
+fn strangers_cost_bounded_memory_and_one_answer_each() {
+    let (mut a, _, now) = pair(config());
+    for n in 20..60 {
+        let mut stranger = Side::new(1, life(0, n), config());
+        let hello = stranger.send(now);
+        a.receive(now, &hello);
+    }
+    let answers = a.send(now);
+    let to: Vec<_> = answers.iter().map(|file| file.header.recipient_incarnation).collect();
+    assert_eq!(to, (56..60).map(|n| life(0, n)).collect::<Vec<_>>(), "the last {} of them", limits::CANDIDATES_MAX);
+}
