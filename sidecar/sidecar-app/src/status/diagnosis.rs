@@ -10,6 +10,9 @@ use super::peer::{Liveness, PeerView};
 /// Probe timeouts in a row that mean more than one slow packet.
 const PROBE_TIMEOUTS_SUSPECT: u32 = 2;
 
+/// The pressure of a peer from which on no bulk is begun.
+const BULK_REFUSED: u8 = 3;
+
 /// The state of a pair, most certain cause first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,6 +157,11 @@ pub(super) fn sentence(diagnosis: Diagnosis, peer: &PeerView, around: &Surroundi
             "No packet of this peer arrived since this engine started{}. Check that the peer runs, and that the mirror fills the inbox folder.",
             if peer.confirmations > 0 { ", though it was heard before" } else { "" }
         ),
+        Diagnosis::InboundSilent if peer.suspended => format!(
+            "Unknown since {heard}: silence in both directions, which has no provable cause. {} heard, and nothing is heard of my packets: \
+             check the age of the newest file in both folders.",
+            if around.others { "No peer is" } else { "The only peer is not" }
+        ),
         Diagnosis::PeerSilent => format!(
             "Unknown since {heard}: others are heard through the same folders, so it is this peer or its outgoing mirror."
         ),
@@ -171,6 +179,11 @@ pub(super) fn sentence(diagnosis: Diagnosis, peer: &PeerView, around: &Surroundi
         Diagnosis::ContentDropped => {
             "One record never passes while others do: something on the way removes files by their content.".to_owned()
         }
+        Diagnosis::WaitingForCredit if peer.peer_pressure >= BULK_REFUSED => format!(
+            "The peer is nearly full and takes no more bulk for now: {} records wait until its programs take what arrived, or its disk \
+             has room.",
+            peer.blocked_records
+        ),
         Diagnosis::WaitingForCredit => format!(
             "Healthy, but {} records wait because the peer's programs have not taken what arrived before.",
             peer.blocked_records

@@ -68,6 +68,21 @@ impl From<(u64, u64)> for Credit {
     }
 }
 
+/// By how much this clock is ahead of the peer's, in ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClockOffset {
+    /// At least; below zero: it may be behind.
+    pub least_ms: i64,
+    /// At most.
+    pub most_ms: i64,
+}
+
+impl From<(i64, i64)> for ClockOffset {
+    fn from((least_ms, most_ms): (i64, i64)) -> Self {
+        Self { least_ms, most_ms }
+    }
+}
+
 /// One endpoint of the far side. Counters count since this engine's start unless they say otherwise.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct PeerView {
@@ -79,6 +94,14 @@ pub struct PeerView {
     pub alive: Liveness,
     /// Time since its last packet; `None` before the first.
     pub last_heard_ms_ago: Option<u64>,
+    /// How often it sends something even with nothing to say, as it announced.
+    pub heartbeat_ms: u64,
+    /// How suspicious its silence is: −log10 of the chance that it is none.
+    pub phi: f64,
+    /// Its silence is suspicious.
+    pub suspected: bool,
+    /// By how much this clock is ahead of its own; `None` until both directions were measured.
+    pub clock_offset: Option<ClockOffset>,
     /// Silence after which it is shown as silent.
     pub loss_timeout_ms: u64,
     /// The probable state of the pair: a stable name.
@@ -131,6 +154,12 @@ pub struct PeerView {
     pub probe_timeouts: u32,
     /// Only probes are sent, because nothing was heard of my packets for long.
     pub suspended: bool,
+    /// How full this side is, as the peer is told: 0 to 3.
+    pub pressure: u8,
+    /// How full it is, as it said: at 2 bulk towards it is halved, at 3 none is begun.
+    pub peer_pressure: u8,
+    /// How patient the loss timer is with overtaken packets: 1 to 8.
+    pub reorder_factor: u32,
     /// My next packet number.
     pub next_packet: u64,
     /// My packets below this number are done with.
@@ -139,6 +168,8 @@ pub struct PeerView {
     pub packets_sent: u64,
     /// Of them: declared lost by time.
     pub packets_lost: u64,
+    /// Of them: reported as arrived after all.
+    pub packets_spurious: u64,
     /// Its packets that were taken.
     pub packets_received: u64,
     /// Its packets of incarnations that are not confirmed.
@@ -147,6 +178,12 @@ pub struct PeerView {
     pub records_sent: u64,
     /// Of them: sent before.
     pub records_resent: u64,
+    /// My records sent again though it held them, as it counts them.
+    pub records_spurious: u64,
+    /// Of my records handed out: tombstones, in place of cancelled ones.
+    pub tombstones_sent: u64,
+    /// My records of which it took the tombstone.
+    pub tombstones_taken: u64,
     /// Its new records.
     pub records_received: u64,
     /// Its records that were here already.
@@ -201,6 +238,13 @@ impl PeerView {
             rttvar_ms: ms(status.rttvar_us),
             probe_timeouts: status.pto_count,
             suspended: status.suspended,
+            heartbeat_ms: status.peer_heartbeat_ms,
+            phi: status.phi,
+            suspected: status.suspected,
+            clock_offset: status.clock_offset_ms.map(ClockOffset::from),
+            pressure: status.pressure,
+            peer_pressure: status.peer_pressure,
+            reorder_factor: status.reorder_factor,
             next_packet: status.next_pn,
             packet_floor: status.pn_floor,
             unconsumed_bytes: status.unconsumed_bytes,
@@ -218,6 +262,10 @@ impl PeerView {
     fn count(&mut self, status: &PeerStatus) {
         self.packets_sent = status.packets_sent;
         self.packets_lost = status.packets_lost;
+        self.packets_spurious = status.packets_spurious;
+        self.records_spurious = status.records_spurious;
+        self.tombstones_sent = status.tombstones_sent;
+        self.tombstones_taken = status.tombstones_taken;
         self.packets_received = status.packets_received;
         self.packets_unassociated = status.unassociated;
         self.records_sent = status.records_sent;

@@ -130,6 +130,11 @@ fn a_peer_view_shows_all_of_the_peer_status() {
         send_log_room: 77,
         unreported_us: Some(2_500_000),
         dropped_other: 3,
+        clock_offset_ms: Some((-40, 25)),
+        phi: 9.5,
+        suspected: true,
+        peer_pressure: 2,
+        packets_spurious: 6,
         unassociated: 4,
         credit_log: (100, 40),
         granted_exchanges: (256, 8),
@@ -156,6 +161,11 @@ fn a_peer_view_shows_all_of_the_peer_status() {
         ("packets_unassociated", serde_json::json!(4)),
         ("send_log_room_bytes", serde_json::json!(77)),
         ("unreported_ms", serde_json::json!(2_500)),
+        ("clock_offset", serde_json::json!({"least_ms": -40, "most_ms": 25})),
+        ("phi", serde_json::json!(9.5)),
+        ("suspected", serde_json::json!(true)),
+        ("peer_pressure", serde_json::json!(2)),
+        ("packets_spurious", serde_json::json!(6)),
         ("credit_log_bytes", serde_json::json!({"limit": 100, "used": 40})),
         ("granted_exchanges", serde_json::json!({"limit": 256, "used": 8})),
         ("software", serde_json::json!("hoft 9")),
@@ -269,6 +279,22 @@ fn silence_is_called_unknown_and_never_down() {
     let text = engine(&[silent()], |_| {}).peers.remove(0).diagnosis;
     assert!(text.starts_with("Unknown since 3 min ago"), "{text}");
     assert!(!text.contains("down"), "{text}");
+}
+
+#[test]
+fn silence_in_both_directions_is_said_to_have_no_provable_cause() {
+    let text = engine(&[PeerStatus { suspended: true, ..silent() }], |_| {}).peers.remove(0).diagnosis;
+    assert!(text.starts_with("Unknown since 3 min ago: silence in both directions"), "{text}");
+}
+
+#[test]
+fn a_peer_that_is_full_is_named_as_why_bulk_waits() {
+    let text = |peer_pressure| {
+        let waits = PeerStatus { blocked_records: 3, peer_pressure, ..well() };
+        engine(&[waits], |_| {}).peers.remove(0).diagnosis
+    };
+    assert!(text(3).starts_with("The peer is nearly full") && text(3).contains("3 records"), "{}", text(3));
+    assert!(text(2).starts_with("Healthy, but 3 records wait"), "{}", text(2));
 }
 
 #[test]
