@@ -224,6 +224,13 @@ impl SendLog {
         Ok(news)
     }
 
+    /// The reset of a stream that is not durable yet.
+    pub(crate) fn pending_reset(&self, stream: StreamId) -> Option<u64> {
+        let pending = self.records.iter().rev().take_while(|record| !record.durable);
+        let is_it = |head: &&RecordHeader| head.stream == stream && head.kind == wire::record::kind::RESET_STREAM;
+        pending.map(|record| &record.head).find(is_it).map(|head| head.seq.get())
+    }
+
     /// Gives up every record of a stream that carries content and is not known to be held; which ones that newly are.
     pub(crate) fn cancel(&mut self, stream: StreamId) -> Vec<u64> {
         let mut cancelled = Vec::new();

@@ -10,9 +10,10 @@ use crate::scheduler::Scheduler;
 use crate::sender::{SendLog, SendStreams};
 use crate::sent::SentPackets;
 use crate::time::Timestamp;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
-use wire::RangeSet;
 use wire::control::Limits;
+use wire::{RangeSet, StreamId};
 
 /// What belongs to one association, and ends with it.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ pub(super) struct Pair {
     pub(super) heard: Heard,
     pub(super) recovery: Recovery,
     pub(super) pressure: Pressure,
+    /// Streams to be cancelled once this record, their reset, is durable.
+    pub(super) cancelling: BTreeMap<u64, StreamId>,
 }
 
 /// What the next packets should do.

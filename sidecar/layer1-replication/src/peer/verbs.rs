@@ -139,14 +139,26 @@ impl Peer {
         }
     }
 
-    /// Gives up a stream of mine and what of it was not acknowledged: a tombstone goes in place of each record from here on, if the peer
-    /// takes those, and [`crate::PeerEvent::TombstonesTaken`] tells which of them it took. What is on its way may arrive all the same. The
-    /// stream is reset if it was not. Not durable: after a restart records go as they were written, until this is said again.
+    /// Gives up a stream of mine and what of it was not acknowledged: it is reset if it was not, and once that is durable a tombstone goes in
+    /// place of each record, if the peer takes those; [`crate::PeerEvent::TombstonesTaken`] tells which of them it took. What is on its way
+    /// may arrive all the same. Say it before [`Self::close_stream`]. That it was cancelled is not durable, only that it was reset:
+    /// after a restart records go as they were written, until this is said again.
     pub fn cancel_stream(&mut self, now: Timestamp, stream: StreamId, code: u64) {
         self.reset_stream(now, stream, code);
-        if self.halted.is_some() {
-            return;
+        let is_reset = self.pair.streams.open.get(&stream).is_some_and(|open| open.reset);
+        if self.halted.is_none() && is_reset {
+            match self.pair.log.pending_reset(stream) {
+                Some(seq) => {
+                    self.pair.cancelling.insert(seq, stream);
+                }
+                None => self.entomb(stream),
+            }
+            self.settle();
         }
+    }
+
+    /// Nothing of a stream that was not acknowledged goes as it was written.
+    fn entomb(&mut self, stream: StreamId) {
         for seq in self.pair.log.cancel(stream) {
             if let Some(record) = self.pair.log.get(seq)
                 && self.pair.scheduler.forget(&record.head)
@@ -154,7 +166,6 @@ impl Peer {
                 self.make_ready(seq);
             }
         }
-        self.settle();
     }
 
     /// Whether a tombstone goes in place of this record.
@@ -220,6 +231,9 @@ impl Peer {
         match record.charged {
             true => self.make_ready(seq),
             false => self.wait_for_credit(seq),
+        }
+        if let Some(stream) = self.pair.cancelling.remove(&seq) {
+            self.entomb(stream);
         }
     }
 

@@ -185,3 +185,30 @@ fn an_absurd_list_of_tombstones_costs_nothing() {
     assert_eq!(taken(a.events()), [1, 2], "once, and only what is in the log");
     assert_eq!(a.peer.status(now).una, Seq::NONE, "it releases nothing");
 }
+
+#[test]
+fn no_tombstone_goes_before_the_reset_of_its_stream_is_durable() {
+    let (mut a, mut b, now, stream) = appended(&[10, 20]);
+    a.peer.cancel_stream(now, stream, 7);
+    let token = a.write().unwrap();
+    let first = a.transmit(now).unwrap();
+    assert_eq!((first.records.len(), first.tombstones.len()), (2, 0), "a crash now would go on with the stream");
+    a.peer.handle_persisted(now, token);
+    assert_eq!(a.send(now.after(SEC)).len(), 0, "they are on their way");
+    a.peer.pair.packets.closed(first.pn.get());
+    a.peer.record_lost(1, first.pn.get());
+    a.peer.record_lost(2, first.pn.get());
+    a.peer.settle();
+    let again = a.send(now.after(SEC));
+    assert_eq!(seqs(&again[0], kind::TOMBSTONE), [1, 2]);
+    // An exchange may be closed right after it was cancelled.
+    let other = a.peer.open_exchange();
+    a.append(now, other, kind::DATA, vec![7; 30]).unwrap();
+    a.peer.cancel_stream(now, other, 7);
+    a.peer.close_stream(other.response_of());
+    let files = a.send(now.after(2 * SEC));
+    b.receive(now, &again);
+    b.receive(now, &files);
+    settle(now.after(2 * SEC), &mut a, &mut b);
+    assert_eq!((b.received(), taken(a.events())), (vec![], vec![1, 2, 4]));
+}
