@@ -1,5 +1,5 @@
 //! A small world for tests: two endpoints, a mirror that loses, cuts, doubles, delays and reorders, disks that are durable late, crashes, lost
-//! disks. One seed decides everything; the same seed gives the same history.
+//! disks, cancelled calls. One seed decides everything; the same seed gives the same history.
 //!
 //! Checked all the time: a record is taken once for each association and is what was written; nothing is released that is not durable at the
 //! other side; credit is never exceeded; a packet number is never used for two packets. Checked after the faults end: everything finishes in
@@ -69,6 +69,10 @@ pub(crate) struct Options {
     pub(crate) operations: [u64; 2],
     pub(crate) body_max: u64,
     pub(crate) chunk_max: u64,
+    /// Of the operations: the first try is cancelled on the way.
+    pub(crate) cancels: u64,
+    /// Of the moments at a node: its disk is as full as it likes.
+    pub(crate) pressure: u64,
     pub(crate) config: Config,
 }
 
@@ -102,6 +106,8 @@ impl Options {
             operations: [rng.between(1, 24), rng.below(8)],
             body_max: 1 << rng.between(8, 18),
             chunk_max: rng.between(200, 120_000),
+            cancels: if rng.percent(60) { rng.below(80) } else { 0 },
+            pressure: rng.below(10),
             config,
         }
     }
@@ -130,6 +136,8 @@ pub(crate) struct Truth {
     /// Operations that completed, by opener.
     pub(crate) completed: [BTreeSet<u64>; 2],
     pub(crate) associations: u64,
+    /// Tombstones taken.
+    pub(crate) tombstones: u64,
 }
 
 pub(crate) struct World {
@@ -267,9 +275,10 @@ impl World {
         let packets = self.packets_published - before;
         // The adaptive heartbeat is at least 5 s.
         assert!(packets <= 2 * 300 / 5 + 2, "{packets} packets in five idle minutes: {:?}", self.options);
-        for node in &self.nodes {
-            let peer = node.peer.as_ref().unwrap();
-            let status = peer.status(self.timestamp());
+        for (node, other) in [(&self.nodes[0], &self.nodes[1]), (&self.nodes[1], &self.nodes[0])] {
+            let status_of = |node: &Node| node.peer.as_ref().unwrap().status(self.timestamp());
+            let (status, theirs) = (status_of(node), status_of(other));
+            assert_eq!(status.credit_log.1, theirs.granted_log.1, "both count the same credit: {:?}", self.options);
             assert_eq!(
                 (status.in_flight_packets, status.backlog_records, status.halted),
                 (0, 0, None),

@@ -87,6 +87,12 @@ pub(crate) struct App {
     pace: u64,
     body_max: u64,
     chunk_max: u64,
+    /// Of the operations: cancelled once, in percent.
+    cancels: u64,
+    /// Operations that were; it need not be remembered over a crash that loses the call.
+    cancelled: BTreeSet<u64>,
+    /// Streams that were reset, by their writer: mine and the peer's.
+    resets: BTreeSet<(bool, StreamId)>,
     writing: BTreeMap<StreamId, Writing>,
     reading: BTreeMap<StreamId, Reading>,
     /// Exchanges of this association that ended, by the peer's stream.
@@ -101,6 +107,9 @@ impl App {
             pace: options.faults_for / (options.operations[index] + 1),
             body_max: options.body_max,
             chunk_max: options.chunk_max,
+            cancels: options.cancels,
+            cancelled: BTreeSet::new(),
+            resets: BTreeSet::new(),
             writing: BTreeMap::new(),
             reading: BTreeMap::new(),
             closed: BTreeSet::new(),
@@ -112,6 +121,7 @@ impl App {
         self.writing.clear();
         self.reading.clear();
         self.closed.clear();
+        self.resets.clear();
         self.una = 0;
     }
 
@@ -128,6 +138,12 @@ impl App {
                     associated = true;
                 }
                 Entry::Sent { head, .. } if head.occupies() => self.wrote(&head, &disk.payload),
+                Entry::Sent { head, .. } if head.kind == kind::RESET_STREAM => {
+                    _ = self.resets.insert((true, head.stream))
+                }
+                Entry::Received(meta) if matches!(meta.head.kind, kind::RESET_STREAM | kind::TOMBSTONE) => {
+                    self.resets.insert((false, meta.head.stream));
+                }
                 Entry::Received(meta) if meta.head.occupies() => self.read(&meta.head, disk.payload.clone()),
                 Entry::Acked { una, .. } => self.una = una,
                 Entry::StreamClosed { stream } => self.close(stream),
@@ -165,7 +181,8 @@ impl App {
 
     /// When the next operation begins.
     pub(crate) fn next(&self, now: u64) -> Option<u64> {
-        (0..self.operations).map(|operation| self.pace * operation).find(|at| *at > now)
+        let cancels = self.writing.values().filter_map(|writing| Some(self.cancels_at(&writing.message)?.1));
+        (0..self.operations).map(|operation| self.pace * operation).chain(cancels).filter(|at| *at > now).min()
     }
 
     pub(crate) fn event(&mut self, event: &PeerEvent, taken: &BTreeMap<u64, Bytes>) {
@@ -173,12 +190,15 @@ impl App {
             PeerEvent::AssociationClosed { .. } => self.forget(),
             PeerEvent::Released { up_to } => self.una = up_to.get(),
             PeerEvent::Received(head) => self.read(head, taken[&head.seq.get()].clone()),
+            PeerEvent::StreamReset { stream, .. } => _ = self.resets.insert((false, *stream)),
             _ => {}
         }
     }
 
     /// Reads, writes, opens and closes what is possible; whether anything was.
     pub(crate) fn pump(&mut self, now: Timestamp, peer: &mut Peer, completed: &mut BTreeSet<u64>) -> bool {
+        self.cancel(now, peer);
+        self.take_resets(now, peer);
         let read = self.pump_reads(now, peer);
         let ended = self.end(peer, completed);
         let begun = self.begin(now, peer, completed);
@@ -199,6 +219,43 @@ impl App {
             }
         }
         moved
+    }
+
+    /// Where the writing of a call stops, and when it is cancelled, if it is.
+    fn cancels_at(&self, message: &Message) -> Option<(u64, u64)> {
+        let mut rng = super::Rng(message.operation ^ 0xca11);
+        let cancels = rng.percent(self.cancels) && !self.cancelled.contains(&message.operation);
+        let moment = self.pace * message.operation + rng.below(self.pace);
+        cancels.then(|| (rng.below(message.length() - 1) + 1, moment))
+    }
+
+    /// Loses interest in calls half written, once each.
+    fn cancel(&mut self, now: Timestamp, peer: &mut Peer) {
+        let mine = self.writing.iter().filter(|(stream, writing)| stream.is_request() && writing.offset > 0);
+        let due = |writing: &Writing| {
+            self.cancels_at(&writing.message).is_some_and(|(_, moment)| now.as_micros() >= moment)
+                && writing.offset < writing.message.length()
+        };
+        let due: Vec<_> = mine.filter(|(_, writing)| due(writing)).map(|(id, w)| (*id, w.message.operation)).collect();
+        for (stream, operation) in due {
+            peer.cancel_stream(now, stream, 9);
+            self.cancelled.insert(operation);
+            self.resets.insert((true, stream));
+        }
+    }
+
+    /// An exchange whose request was reset is over on both sides; what was answered is cancelled too.
+    fn take_resets(&mut self, now: Timestamp, peer: &mut Peer) {
+        for (mine, request) in core::mem::take(&mut self.resets) {
+            if !request.is_request() {
+                continue;
+            }
+            // After a restart: again.
+            peer.cancel_stream(now, if mine { request } else { request.response_of() }, 9);
+            let theirs = if mine { request.response_of() } else { request };
+            peer.close_stream(theirs);
+            self.close(theirs);
+        }
     }
 
     fn end(&mut self, peer: &mut Peer, completed: &mut BTreeSet<u64>) -> bool {
@@ -248,12 +305,19 @@ impl App {
     fn pump_writes(&mut self, now: Timestamp, peer: &mut Peer) -> bool {
         let mut moved = false;
         let chunk_max = self.chunk_max;
+        let stops: BTreeMap<StreamId, u64> = self
+            .writing
+            .iter()
+            .filter(|(stream, _)| stream.is_request())
+            .filter_map(|(stream, writing)| Some((*stream, self.cancels_at(&writing.message)?.0)))
+            .collect();
         for (stream, writing) in &mut self.writing {
+            let stop = stops.get(stream).copied().unwrap_or(u64::MAX);
             if writing.offset == 0 {
                 let operation = writing.message.operation;
                 peer.set_priority(now, *stream, (operation % 9) as u8, operation % 2 == 0);
             }
-            while writing.offset < writing.message.length() {
+            while writing.offset < writing.message.length().min(stop) {
                 let chunk = super::Rng(writing.offset ^ writing.message.operation).between(1, chunk_max);
                 let (kind, payload) = writing.message.record(writing.offset, chunk);
                 let len = payload.len() as u32;

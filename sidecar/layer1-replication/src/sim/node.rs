@@ -14,6 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use wire::control::EndpointName;
+use wire::record::kind;
 use wire::{EndpointId, Header, Incarnation, PacketNumber};
 
 /// An entry as it stands on the disk.
@@ -236,7 +237,17 @@ impl World {
             let seq = meta.head.seq.get();
             let written = self.truth.written.get(&key).and_then(|book| book.get(&seq));
             let (head, payload) = written.unwrap_or_else(|| panic!("record {seq} of {key:?} was never written"));
-            assert_eq!((head, payload), (&meta.head, &disk.payload), "another record was written");
+            if meta.head.kind == kind::TOMBSTONE {
+                let expected = wire::Record::tombstone(head, &wire::digest::sha256(&[payload]), head.cost() as u32);
+                assert_eq!(
+                    (expected.head, &expected.payload),
+                    (meta.head, &disk.payload),
+                    "it stands for another record"
+                );
+                self.truth.tombstones += 1;
+            } else {
+                assert_eq!((head, payload), (&meta.head, &disk.payload), "another record was written");
+            }
             assert!(
                 self.truth.durable.entry(key).or_default().insert(seq),
                 "record {seq} was taken twice: {:?}",
@@ -281,8 +292,15 @@ impl World {
         for id in files {
             self.present(index, id);
         }
+        let level =
+            if self.faults && self.rng.percent(self.options.pressure) { Some(self.rng.below(4) as u8) } else { None };
+        let faults = self.faults;
         let node = &mut self.nodes[index];
         let peer = node.peer.as_mut().unwrap();
+        if let Some(level) = level.or((!faults).then_some(0)) {
+            peer.set_pressure(crate::Timestamp::from_micros(now), level);
+        }
+        peer.set_wall_clock(crate::Timestamp::from_micros(now), now as i64 / 1_000);
         if due(peer.poll_timeout().map(|at| at.as_micros())) {
             peer.handle_timeout(crate::Timestamp::from_micros(now));
         }

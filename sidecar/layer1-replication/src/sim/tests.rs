@@ -14,8 +14,14 @@ fn run(options: Options) -> World {
 fn records_cross_a_bad_mirror_exactly_once() {
     // HOFT_SIM_SEEDS=5000 is the long form.
     let count = std::env::var("HOFT_SIM_SEEDS").map_or(250, |count| count.parse().unwrap());
-    let associations: u64 = (0..count).map(|seed| run(Options::draw(seed)).truth.associations).sum();
+    let (mut associations, mut tombstones) = (0, 0);
+    for seed in 0..count {
+        let truth = run(Options::draw(seed)).truth;
+        associations += truth.associations;
+        tombstones += truth.tombstones;
+    }
     assert!(associations > count * 5 / 2, "lives were lost and found again: {associations}");
+    assert!(tombstones > count / 4, "calls were cancelled: {tombstones}");
 }
 
 #[test]
@@ -35,6 +41,7 @@ fn a_good_mirror_carries_every_record_once() {
             crash_every: 0,
             outage: 0,
             publish_fails: 0,
+            cancels: 0,
             jitter: 1,
             delay: (20_000, 20_000),
             ..drawn
