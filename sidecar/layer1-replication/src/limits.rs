@@ -75,6 +75,8 @@ pub const SUSPICIOUS: f64 = 8.0;
 pub const SUSPICIOUS_SUSPENDED: f64 = 1.0;
 /// One-way times older than this say nothing about the clocks any more: at 50 ppm they drift by 180 ms.
 pub const OFFSET_WINDOW: Duration = Duration::from_secs(3_600);
+/// The least round trip is that of at least so many samples.
+pub const LEAST_SAMPLES: u32 = 100;
 /// Largest multiple of the reordering allowance.
 pub const REORDER_FACTOR_MAX: u32 = 8;
 /// The reordering allowance is as at first after this many recoveries without a packet that was called lost too early.

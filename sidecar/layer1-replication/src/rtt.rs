@@ -12,12 +12,36 @@ pub(crate) struct RttEstimator {
     expected: Duration,
     smoothed: Option<Duration>,
     deviation: Duration,
+    /// The least of the samples lately.
+    least: Least,
+}
+
+/// The least of the last one to two hundred samples.
+#[derive(Clone, Copy, Debug, Default)]
+struct Least {
+    before: Option<Duration>,
+    current: Option<Duration>,
+    count: u32,
+}
+
+impl Least {
+    fn sample(&mut self, rtt: Duration) {
+        self.current = Some(self.current.map_or(rtt, |least| least.min(rtt)));
+        self.count += 1;
+        if self.count >= limits::LEAST_SAMPLES {
+            *self = Self { before: self.current, ..Self::default() };
+        }
+    }
+
+    fn get(&self) -> Duration {
+        self.before.into_iter().chain(self.current).min().unwrap_or_default()
+    }
 }
 
 impl RttEstimator {
     pub(crate) fn new(expected_latency: Duration) -> Self {
         let expected = expected_latency.saturating_mul(2).max(limits::GRANULARITY);
-        Self { expected, smoothed: None, deviation: expected / 2 }
+        Self { expected, smoothed: None, deviation: expected / 2, least: Least::default() }
     }
 
     /// The values of an earlier start, in µs.
@@ -29,6 +53,7 @@ impl RttEstimator {
     }
 
     pub(crate) fn sample(&mut self, rtt: Duration) {
+        self.least.sample(rtt);
         match self.smoothed {
             None => {
                 self.smoothed = Some(rtt);
@@ -83,9 +108,11 @@ impl RttEstimator {
         (self.expected / 4).saturating_mul(1 << n.min(20)).min(limits::PROBE_INTERVAL_MAX)
     }
 
-    /// How long after it was published an overtaken packet counts as lost.
+    /// How long after it was published an overtaken packet counts as lost: files overtake each other by size, so the allowance is at least
+    /// half a one-way time (RFC 8985 §6.2: a quarter of the least round trip).
     pub(crate) fn loss_delay(&self, reorder_factor: u32) -> Duration {
-        self.smoothed() + (self.variance() / 2).saturating_mul(reorder_factor)
+        let allowance = (self.variance() / 2).max(self.least.get() / 4);
+        self.smoothed() + allowance.saturating_mul(reorder_factor)
     }
 
     fn variance(&self) -> Duration {
@@ -134,10 +161,22 @@ mod tests {
             rtt.sample(2 * SEC);
         }
         assert_eq!(rtt.smoothed(), 2 * SEC);
-        assert!(rtt.loss_delay(1) < Duration::from_millis(2_100));
+        assert_eq!(rtt.loss_delay(1), Duration::from_millis(2_500));
+        assert_eq!(rtt.loss_delay(3), Duration::from_millis(3_500));
         let (srtt, rttvar) = rtt.measured_us();
         let mut again = RttEstimator::new(15 * SEC);
         again.restore(srtt.unwrap(), rttvar);
-        assert_eq!(again.loss_delay(3), rtt.loss_delay(3));
+        assert_eq!((again.smoothed(), again.probe_timeout(SEC, 1)), (rtt.smoothed(), rtt.probe_timeout(SEC, 1)));
+    }
+
+    #[test]
+    fn the_allowance_for_overtaking_follows_the_least_round_trip_lately() {
+        let mut rtt = RttEstimator::new(SEC);
+        for n in 0..400 {
+            rtt.sample(if n == 0 { SEC } else { 4 * SEC });
+            let least = if n < 2 * limits::LEAST_SAMPLES - 1 { SEC } else { 4 * SEC };
+            assert_eq!(rtt.least.get(), least, "{n}");
+        }
+        assert!(rtt.loss_delay(1).abs_diff(5 * SEC) < Duration::from_millis(1), "{:?}", rtt.loss_delay(1));
     }
 }

@@ -16,8 +16,8 @@ pub(crate) enum Progress {
     HandedOut,
     /// In the outbox since then.
     InFlight(Timestamp),
-    /// Not reported for too long.
-    Lost,
+    /// Not reported for too long; it was in the outbox since then.
+    Lost(Timestamp),
     /// Closed by the peer.
     Reported,
 }
@@ -203,7 +203,8 @@ impl SentPackets {
     /// The peer first received `pn` `hold` before it said so: the round trip, once for each packet.
     pub(crate) fn round_trip(&mut self, now: Timestamp, pn: u64, hold: Duration) -> Option<Duration> {
         let packet = self.packets.get_mut(&pn)?;
-        let Progress::InFlight(published) = packet.progress else { return None };
+        // That it was called lost in between says that the round trip is longer than was believed.
+        let (Progress::InFlight(published) | Progress::Lost(published)) = packet.progress else { return None };
         if packet.timed {
             return None;
         }
@@ -232,7 +233,9 @@ impl SentPackets {
         let pns: Vec<u64> =
             self.packets.range(..self.largest_reported).filter(|(_, packet)| due(packet)).map(|(pn, _)| *pn).collect();
         for pn in &pns {
-            self.advance(*pn, Progress::Lost);
+            if let Some(Progress::InFlight(published)) = self.get(*pn).map(|packet| packet.progress) {
+                self.advance(*pn, Progress::Lost(published));
+            }
         }
         pns
     }
@@ -298,7 +301,7 @@ impl SentPackets {
 fn overdue_at(packet: &SentPacket, delay: Duration) -> Option<Timestamp> {
     match packet.progress {
         Progress::InFlight(at) if packet.eliciting => Some(at.after(delay)),
-        Progress::InFlight(_) | Progress::HandedOut | Progress::Lost | Progress::Reported => None,
+        Progress::InFlight(_) | Progress::HandedOut | Progress::Lost(_) | Progress::Reported => None,
     }
 }
 

@@ -227,7 +227,7 @@ impl Peer {
     fn packet_closed(&mut self, pn: u64, unknown_below: u64) -> bool {
         let Some(packet) = self.pair.packets.get(pn) else { return false };
         let (seqs, announced, ping) = (packet.seqs(), packet.stream_credit.clone(), packet.ping);
-        let spurious = packet.progress == Progress::Lost;
+        let spurious = matches!(packet.progress, Progress::Lost(_));
         let is_unknown = |seq: u64| seq < unknown_below && !self.pair.log.is_held(seq);
         if unknown_below > 0 && packet.seqs().any(is_unknown) {
             return false;

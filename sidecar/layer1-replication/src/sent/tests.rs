@@ -165,3 +165,12 @@ fn a_packet_that_is_being_published_keeps_its_place() {
     assert_eq!(packets.retire(at(9_999), 1, MPL), vec![1]);
     assert_eq!(packets.len(), 0);
 }
+
+#[test]
+fn a_packet_that_was_called_lost_still_tells_the_round_trip() {
+    let mut packets = sent(&[(1, &[1]), (2, &[2])]);
+    packets.heard_of(at(3), 2);
+    assert_eq!(packets.overdue(at(6), 5 * SEC), vec![1]);
+    assert_eq!(packets.round_trip(at(10), 1, SEC), Some(8 * SEC));
+    assert_eq!(packets.round_trip(at(10), 1, SEC), None);
+}
