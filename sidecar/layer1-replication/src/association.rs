@@ -83,6 +83,8 @@ pub(crate) struct Association {
     /// Highest packet number of the confirmed life that took part in the association.
     pub(crate) took_part: u64,
     candidates: Vec<Candidate>,
+    /// The last packet of one that is not confirmed was newer than all before.
+    anew: bool,
     reset_due: Option<(Incarnation, ResetReason)>,
     reset_at: Option<Timestamp>,
 }
@@ -101,6 +103,7 @@ impl Association {
             newest: Newest::default(),
             took_part: 0,
             candidates: Vec::new(),
+            anew: false,
             reset_due: None,
             reset_at: None,
         };
@@ -195,12 +198,18 @@ impl Association {
             None => Candidate { incarnation, newest: Newest::default(), answered: None, due: false },
         };
         // A packet that waits is presented again and again; only a newer one asks again.
-        candidate.due |= found.is_none() || pn > candidate.newest.pn;
+        self.anew = found.is_none() || pn > candidate.newest.pn;
+        candidate.due |= self.anew;
         candidate.newest.note(pn, hello);
         if self.candidates.len() >= limits::CANDIDATES_MAX {
             self.candidates.remove(0);
         }
         self.candidates.push(candidate);
+    }
+
+    /// Whether the packet of an unconfirmed life that was judged last had not been seen.
+    pub(crate) const fn heard_anew(&self) -> bool {
+        self.anew
     }
 
     /// Opens an association with `peer`, which the caller makes durable. The one before is over.

@@ -4,7 +4,8 @@
 //! writes go in by `handle_*`; verbs come from the application; entries to be made durable, packets to be published, events and the next
 //! deadline come out of `poll_*`. One mutation, then drain every `poll_*` until `poll_timeout`, then wait.
 //! Map: [`peer`] glues; `association` decides which packets count; `sender` and `sent` own my log and my packets, `scheduler` what
-//! goes next; `receiver` owns the peer's log, `report` its packets; `credit`, `rtt`, `timers` are what they say; `journal` is durability;
+//! goes next; `receiver` owns the peer's log, `report` its packets; `credit`, `rtt`, `pressure`, `timers` are what they say; `suspicion`
+//! and `offset` judge the peer's silence and its clock, for display; `journal` is durability;
 //! [`entry`] the durable bytes; [`limits`] every bound.
 //! It does not frame, sign, read or write anything, and knows nothing of HTTP: payloads of kinds ≥ 32 are opaque.
 //! Test to read first: `sim::tests::records_cross_a_bad_mirror_exactly_once`.

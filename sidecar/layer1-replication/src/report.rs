@@ -69,13 +69,18 @@ impl Report {
         pn < self.floor || self.complete.contains(pn) || self.partial.contains(pn) || self.unopenable.contains(pn)
     }
 
+    /// Whether a packet was received before.
+    pub(crate) fn knows(&self, pn: u64) -> bool {
+        self.is_closed(pn) || self.open.contains_key(&pn)
+    }
+
     pub(crate) const fn floor(&self) -> u64 {
         self.floor
     }
 
     /// A packet's prefix was verified; whether that is the first time.
     pub(crate) fn received(&mut self, now: Timestamp, pn: u64, eliciting: bool) -> bool {
-        if self.is_closed(pn) || self.open.contains_key(&pn) {
+        if self.knows(pn) {
             return false;
         }
         let prompt = pn != self.largest + 1 && self.largest > 0;

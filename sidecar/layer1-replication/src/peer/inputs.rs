@@ -25,7 +25,15 @@ impl Peer {
         }
         let judgement = self.association.judge(self.now, header, control);
         if judgement != Judgement::Nothing {
-            self.heard();
+            // A file that waits is presented again and again: that is no sign of life.
+            let again = match judgement {
+                Judgement::Member => self.pair.report.knows(header.pn.get()),
+                Judgement::Stranger | Judgement::StrangerToMe => !self.association.heard_anew(),
+                _ => false,
+            };
+            if !again {
+                self.heard();
+            }
             self.read_reset(header, control);
         }
         let verdict = self.act_on(judgement, header, control);

@@ -380,3 +380,24 @@ fn strangers_cost_bounded_memory_and_one_answer_each() {
     let to: Vec<_> = answers.iter().map(|file| file.header.recipient_incarnation).collect();
     assert_eq!(to, (56..60).map(|n| life(0, n)).collect::<Vec<_>>(), "the last {} of them", limits::CANDIDATES_MAX);
 }
+
+#[test]
+fn a_file_that_waits_or_comes_twice_is_a_sign_of_life_once() {
+    let (mut a, mut b) = (Side::new(0, life(1, 1), config()), Side::new(1, life(1, 2), config()));
+    let hello = a.send(at(0));
+    b.receive(at(0), &hello);
+    let answer = b.send(at(0));
+    a.receive(at(0), &answer);
+    let mut first = a.send(at(0)).remove(0);
+    let echo = first.control.echo.take();
+    let ago = |b: &Side, now: Timestamp| b.peer.status(now).last_heard_us_ago;
+    for second in [1, 50, 100] {
+        assert_eq!(b.read(at(second), &first, 0), Verdict::Wait);
+    }
+    assert_eq!(ago(&b, at(100)), Some(99_000_000));
+    first.control.echo = echo;
+    assert_eq!(b.read(at(101), &first, 0), Verdict::Use);
+    assert_eq!(ago(&b, at(101)), Some(0));
+    b.read(at(200), &first, 0);
+    assert_eq!(ago(&b, at(200)), Some(99_000_000));
+}
