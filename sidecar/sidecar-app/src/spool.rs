@@ -16,6 +16,8 @@ use crate::command::Found;
 #[derive(Debug, Default)]
 pub struct Spool {
     streams: BTreeMap<StreamId, SpooledStream>,
+    /// Sum over the streams.
+    result_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -32,9 +34,23 @@ struct SpooledStream {
     taken: u64,
     /// Everything below is here or was.
     whole_to: u64,
+    /// Stored octets of the records here whose credit was given back.
+    credited_bytes: u64,
 }
 
 impl SpooledStream {
+    /// Octets that count as a stored result.
+    const fn result_bytes(&self) -> u64 {
+        if self.kept { self.credited_bytes } else { 0 }
+    }
+
+    /// These records left it.
+    fn without(&mut self, records: BTreeMap<u64, Found>) -> Vec<Found> {
+        let credited = records.values().filter(|found| found.credited);
+        self.credited_bytes -= credited.map(|found| u64::from(found.head.stored_len)).sum::<u64>();
+        records.into_values().collect()
+    }
+
     fn extend_whole(&mut self) {
         while let Some(found) = self.records.get(&self.whole_to) {
             self.whole_to += u64::from(found.head.raw_len);
@@ -56,6 +72,20 @@ pub enum Lookup {
 }
 
 impl Spool {
+    /// Octets of stored results: what is here of kept streams and holds no credit any more.
+    pub fn result_bytes(&self) -> u64 {
+        self.result_bytes
+    }
+
+    /// Changes a stream that is known, and the sum with it.
+    fn change<T: Default>(&mut self, stream: StreamId, change: impl FnOnce(&mut SpooledStream) -> T) -> T {
+        let Some(spooled) = self.streams.get_mut(&stream) else { return T::default() };
+        self.result_bytes -= spooled.result_bytes();
+        let changed = change(spooled);
+        self.result_bytes += spooled.result_bytes();
+        changed
+    }
+
     /// Makes a stream known before its first record.
     pub fn open(&mut self, stream: StreamId) {
         self.streams.entry(stream).or_default();
@@ -64,16 +94,20 @@ impl Spool {
     /// Takes a durable record. Returns it back when it is not wanted: the stream is discarded.
     #[must_use]
     pub fn add(&mut self, found: Found) -> Option<Found> {
-        let stream = self.streams.entry(found.head.stream).or_default();
-        if found.head.kind == wire::record::kind::FIN {
-            stream.fin_at = Some(found.head.offset);
-        }
-        if stream.discard {
-            return Some(found);
-        }
-        let before = stream.records.insert(found.head.offset, found);
-        stream.extend_whole();
-        before
+        let stream = found.head.stream;
+        self.open(stream);
+        self.change(stream, |spooled| {
+            if found.head.kind == wire::record::kind::FIN {
+                spooled.fin_at = Some(found.head.offset);
+            }
+            if spooled.discard {
+                return Some(found);
+            }
+            let before = spooled.records.remove(&found.head.offset).map(|before| (found.head.offset, before));
+            spooled.records.insert(found.head.offset, found);
+            spooled.extend_whole();
+            spooled.without(before.into_iter().collect()).pop()
+        })
     }
 
     /// The records from `offset` on that follow one another, at most `records_max`.
@@ -120,25 +154,31 @@ impl Spool {
     /// Takes out what lies before `offset`.
     #[must_use]
     pub fn take_below(&mut self, stream: StreamId, offset: u64) -> Vec<Found> {
-        let Some(spooled) = self.streams.get_mut(&stream) else { return Vec::new() };
-        let kept = spooled.records.split_off(&offset);
-        spooled.taken = spooled.taken.max(offset);
-        spooled.whole_to = spooled.whole_to.max(offset);
-        spooled.extend_whole();
-        std::mem::replace(&mut spooled.records, kept).into_values().collect()
+        self.change(stream, |spooled| {
+            let kept = spooled.records.split_off(&offset);
+            spooled.taken = spooled.taken.max(offset);
+            spooled.whole_to = spooled.whole_to.max(offset);
+            let taken = std::mem::replace(&mut spooled.records, kept);
+            spooled.extend_whole();
+            spooled.without(taken)
+        })
     }
 
     /// Gives the stream up: takes out everything, and whatever still arrives is refused.
     #[must_use]
     pub fn discard(&mut self, stream: StreamId) -> Vec<Found> {
-        let spooled = self.streams.entry(stream).or_default();
-        spooled.discard = true;
-        std::mem::take(&mut spooled.records).into_values().collect()
+        self.open(stream);
+        self.change(stream, |spooled| {
+            spooled.discard = true;
+            let left = std::mem::take(&mut spooled.records);
+            spooled.without(left)
+        })
     }
 
     /// Makes the stream a stored result, or ends that.
     pub fn keep(&mut self, stream: StreamId, kept: bool) {
-        self.streams.entry(stream).or_default().kept = kept;
+        self.open(stream);
+        self.change(stream, |spooled| spooled.kept = kept);
     }
 
     /// True for a stored result.
@@ -159,7 +199,12 @@ impl Spool {
     /// Forgets the stream; returns what was left of it.
     #[must_use]
     pub fn forget(&mut self, stream: StreamId) -> Vec<Found> {
-        self.streams.remove(&stream).map(|spooled| spooled.records.into_values().collect()).unwrap_or_default()
+        let left = self.change(stream, |spooled| {
+            let left = std::mem::take(&mut spooled.records);
+            spooled.without(left)
+        });
+        self.streams.remove(&stream);
+        left
     }
 
     /// True while anything of the stream is known.
@@ -211,23 +256,18 @@ impl Spool {
             .map_or(0, |spooled| spooled.records.values().map(|found| u64::from(found.head.raw_len)).sum())
     }
 
-    /// Octets of stored payload held of one stream.
-    pub fn stream_bytes(&self, stream: StreamId) -> u64 {
-        self.streams
-            .get(&stream)
-            .map_or(0, |spooled| spooled.records.values().map(|found| u64::from(found.head.stored_len)).sum())
-    }
-
     /// The records of one stream whose credit was not given back yet; they count as given back from now on.
     #[must_use]
     pub fn take_credit(&mut self, stream: StreamId) -> Vec<Found> {
-        let Some(spooled) = self.streams.get_mut(&stream) else { return Vec::new() };
-        let mut due = Vec::new();
-        for found in spooled.records.values_mut().filter(|found| !found.credited) {
-            found.credited = true;
-            due.push(*found);
-        }
-        due
+        self.change(stream, |spooled| {
+            let mut due = Vec::new();
+            for found in spooled.records.values_mut().filter(|found| !found.credited) {
+                found.credited = true;
+                spooled.credited_bytes += u64::from(found.head.stored_len);
+                due.push(*found);
+            }
+            due
+        })
     }
 }
 
@@ -295,6 +335,32 @@ mod tests {
         assert!(!spool.ended(stream()));
         assert!(spool.add(found(15, 40, kind::FIN)).is_some());
         assert!(spool.ended(stream()));
+    }
+
+    #[test]
+    fn stored_results_count_from_their_credit_until_they_leave_however_that_is() {
+        let three = || {
+            let mut spool = Spool::default();
+            for offset in [0, 10, 20] {
+                assert!(spool.add(found(offset, 10, kind::DATA)).is_none());
+            }
+            spool.keep(stream(), true);
+            assert_eq!(spool.result_bytes(), 0, "credit is held");
+            assert_eq!(spool.take_credit(stream()).len(), 3);
+            assert!(spool.add(found(30, 10, kind::DATA)).is_none());
+            assert_eq!(spool.result_bytes(), 30);
+            spool
+        };
+        let mut spool = three();
+        assert_eq!((spool.take_below(stream(), 10).len(), spool.result_bytes()), (1, 20));
+        assert_eq!((spool.take_credit(stream()).len(), spool.result_bytes()), (1, 30));
+        spool.keep(stream(), false);
+        assert_eq!(spool.result_bytes(), 0, "it is no result");
+        spool.keep(stream(), true);
+        assert_eq!((spool.discard(stream()).len(), spool.result_bytes()), (3, 0));
+        let mut spool = three();
+        assert_eq!((spool.forget(stream()).len(), spool.result_bytes()), (4, 0));
+        assert!(!spool.knows(stream()) && spool.forget(stream()).is_empty());
     }
 
     #[test]

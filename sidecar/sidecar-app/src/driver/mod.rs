@@ -159,7 +159,6 @@ pub struct Driver {
     outbox_failure: Option<String>,
     /// Where stored results lie.
     results: BTreeMap<OperationId, Lane>,
-    results_bytes: u64,
     /// Calls that wait until the far side allows another exchange.
     waiting_begins: VecDeque<WaitingBegin>,
     expiry_due: Timestamp,

@@ -205,10 +205,9 @@ impl Driver {
     fn keep_result(&mut self, now: Timestamp, peer: EndpointId, request: StreamId, response: StreamId) {
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         for found in slot.spool.take_credit(response) {
-            self.results_bytes += u64::from(found.head.stored_len);
             slot.peer.consume(now, response, &found.head);
         }
-        while self.results_bytes > self.settings.results_bytes_max {
+        while self.results_bytes() > self.settings.results_bytes_max {
             let ended =
                 self.results.keys().copied().find(|id| self.near.get(*id).is_none_or(|view| view.state.is_terminal()));
             match ended {
@@ -221,6 +220,11 @@ impl Driver {
         }
     }
 
+    /// Octets of stored results.
+    pub(super) fn results_bytes(&self) -> u64 {
+        self.slots.values().map(|slot| slot.spool.result_bytes()).sum()
+    }
+
     /// The response is too large to be kept: from now on it is given up as it is read, or at once if nobody reads.
     fn stop_keeping(&mut self, peer: EndpointId, request: StreamId) {
         let Some(call) = self.near_call(peer, request) else { return };
@@ -228,7 +232,6 @@ impl Driver {
         call.retain = false;
         tracing::info!(%operation, "the response is larger than the results' quota: it is not kept");
         let Some(slot) = self.slots.get(&peer) else { return };
-        self.results_bytes = self.results_bytes.saturating_sub(slot.spool.stream_bytes(response));
         let lane = slot.lane(peer, response);
         self.mark_kept(operation, lane, false);
         if !reader {
@@ -258,7 +261,6 @@ impl Driver {
         let now = self.host.now();
         let Some(lane) = self.results.remove(&id) else { return };
         let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
-        self.results_bytes = self.results_bytes.saturating_sub(slot.spool.stream_bytes(lane.stream));
         slot.forget_stream(now, lane.peer, lane.stream, &mut self.journal);
     }
 

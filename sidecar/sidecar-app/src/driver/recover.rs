@@ -148,7 +148,6 @@ impl Driver {
             inbox_alarm: None,
             outbox_failure: None,
             results: BTreeMap::new(),
-            results_bytes: 0,
             waiting_begins: VecDeque::new(),
             replaying: true,
             expiry_due: now.after(EXPIRY_PERIOD),
@@ -373,7 +372,6 @@ impl Driver {
             self.results.insert(*operation, slot.lane(*peer, *response));
             // Repeated, because the last marks before a crash may be lost: its credit went back as it arrived.
             for found in slot.spool.take_credit(*response) {
-                self.results_bytes += u64::from(found.head.stored_len);
                 slot.peer.consume(now, *response, &found.head);
             }
         }

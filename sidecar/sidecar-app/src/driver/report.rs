@@ -15,7 +15,7 @@ impl Driver {
         let mut status = EngineStatus::new(&self.settings.facts, self.started_ms, self.host.unix_ms());
         status.log_bytes = self.journal.bytes_on_disk();
         status.log_failure = self.journal.failure().map(str::to_owned);
-        status.results_bytes = self.results_bytes;
+        status.results_bytes = self.results_bytes();
         status.publishing = self.publishing;
         status.outbox_failure = self.outbox_failure.clone();
         status.inbox_alarm = self.inbox_alarm.clone();
