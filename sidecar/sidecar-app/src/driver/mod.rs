@@ -12,6 +12,8 @@
 
 mod checkpoint;
 mod commands;
+#[cfg(test)]
+mod drain;
 mod far;
 mod forget;
 mod host;

@@ -437,3 +437,26 @@ impl NearCall {
         Self { operation, response, reader: true, retain, request_ended: false, response_over: false, problem: None }
     }
 }
+
+#[cfg(test)]
+impl Slot {
+    /// Nothing is left of any exchange but stored results.
+    pub(super) fn assert_empty(&self, what: &str) {
+        let left = [
+            ("sent", self.sent.len()),
+            ("arriving", self.arriving.len()),
+            ("files", self.files.len()),
+            ("writing", self.writing.len()),
+            ("readers", self.readers.len()),
+            ("near_calls", self.near_calls.len()),
+            ("far_calls", self.far_calls.len()),
+            ("far_over", self.far_over.len()),
+            ("fins", self.fins.len()),
+        ];
+        let left: Vec<_> = left.into_iter().filter(|(_, count)| *count > 0).collect();
+        assert!(left.is_empty(), "{what}: {left:?}");
+        for stream in self.spool.streams() {
+            assert!(self.spool.kept(stream), "{what}: stream {stream:?} is in the spool");
+        }
+    }
+}
