@@ -133,22 +133,7 @@ impl Inbox {
     /// again. `u64::MAX` closes a life for good. A floor never sinks. Presence has no floor.
     pub fn set_floor(&mut self, sender: EndpointId, sender_incarnation: Incarnation, floor: u64) {
         self.memory.set_floor(sender, sender_incarnation, floor);
-        let below: Vec<FileId> = self
-            .files
-            .iter()
-            .filter(|(_, tracked)| {
-                let key = match &tracked.state {
-                    State::Waiting(key) | State::Closed { key, .. } => key,
-                    State::Open(open) => &open.key,
-                    State::Fresh | State::Shown(_) | State::Leaving | State::Left | State::Quarantined { .. } => {
-                        return false;
-                    }
-                };
-                let life = &key.life;
-                life.sender == sender && life.incarnation == sender_incarnation && key.pn.get() < floor
-            })
-            .map(|(id, _)| id)
-            .collect();
+        let below = self.files.below(sender, sender_incarnation, floor);
         for id in below {
             if let Some(tracked) = self.files.take(id) {
                 let now = tracked.changed_at;
@@ -160,16 +145,7 @@ impl Inbox {
     /// The driver's word that this sender is gone and what it sent is not wanted: its verified files go. Numbers already
     /// seen stay known while there is room, and later files are shown as ever.
     pub fn forget_sender(&mut self, sender: EndpointId) {
-        let theirs: Vec<FileId> = self
-            .files
-            .iter()
-            .filter(|(_, tracked)| match &tracked.state {
-                State::Waiting(key) | State::Closed { key, .. } => key.life.sender == sender,
-                State::Open(open) => open.key.life.sender == sender,
-                State::Fresh | State::Shown(_) | State::Leaving | State::Left | State::Quarantined { .. } => false,
-            })
-            .map(|(id, _)| id)
-            .collect();
+        let theirs = self.files.of_sender(sender);
         for id in theirs {
             if let Some(tracked) = self.files.take(id) {
                 let now = tracked.changed_at;

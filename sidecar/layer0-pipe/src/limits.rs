@@ -56,6 +56,9 @@ pub(crate) const FAILURES_IN_A_ROW: u32 = 4;
 /// Depth of folders below the root that are looked into: recipient, sender, incarnation, shard.
 pub(crate) const FOLDER_DEPTH: usize = 4;
 
+/// Names listed for each file that is worked on, at most, while more is due than one scan can do.
+pub(crate) const NAMES_PER_FILE: usize = 16;
+
 /// How often a folder is listed in which nothing happens and that is not among its parent's newest.
 pub(crate) const COLD_FOLDER_PERIOD: Duration = Duration::from_secs(5);
 

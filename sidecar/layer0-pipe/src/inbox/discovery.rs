@@ -3,7 +3,8 @@
 //! Invariants: names of files and folders only tell where to look. Only folders of my own addresses are entered, to
 //! a fixed depth; files directly in the root (flat layout) are taken as they are. Folders of senders that once
 //! were verified come first, others take turns within a budget; quiet folders are listed seldom, the newest always.
-//! A name that vanishes from a listing is believed gone only for files nothing is outstanding of.
+//! A name that vanishes from a listing is believed gone only for files nothing is outstanding of. While more is due than one
+//! scan can do, folders are listed only as often as the work keeps up with the names, so reading many files in costs as their number.
 //! What this file does not do: open files, except to try a predicted name. Specification: protocol §6, wire format §13.
 //! Read first: `a_name_that_lies_still_works`.
 
@@ -19,7 +20,8 @@ use super::Inbox;
 use super::arrival::FileId;
 use super::tracked::{Folder, State, Tracked};
 use crate::limits::{
-    COLD_FOLDER_PERIOD, EMPTY_FOLDER_AGE, FOLDER_DEPTH, FOLDER_NAMES_MAX, HOT_CHILDREN, TRACKED_FILES_MAX,
+    COLD_FOLDER_PERIOD, EMPTY_FOLDER_AGE, FOLDER_DEPTH, FOLDER_NAMES_MAX, HOT_CHILDREN, NAMES_PER_FILE,
+    TRACKED_FILES_MAX,
 };
 
 /// Characters of a file name of the flat layout.
@@ -31,6 +33,12 @@ const WARM: Duration = Duration::from_secs(60);
 impl Inbox {
     /// Lists what is due to be listed.
     pub(crate) fn discover(&mut self, now: Duration) -> io::Result<()> {
+        let files = self.options.files_per_scan as usize;
+        if self.discovery.debt > 0 && self.files.are_more_due(now, files) {
+            self.discovery.debt = self.discovery.debt.saturating_sub(files.saturating_mul(NAMES_PER_FILE));
+            return Ok(());
+        }
+        self.discovery.debt = 0;
         let entries = match self.dir.list_limited("", FOLDER_NAMES_MAX) {
             Ok(entries) => entries,
             Err(error) => {
@@ -38,6 +46,7 @@ impl Inbox {
                 return Err(error);
             }
         };
+        self.discovery.debt += entries.len();
         self.note_files("", &entries, now);
         let mine: BTreeSet<String> = self
             .locals
@@ -122,6 +131,7 @@ impl Inbox {
                 return None;
             }
         };
+        self.discovery.debt += entries.len();
         let new = !self.files.folders.contains_key(path);
         let folder = self.files.folders.entry(path.to_owned()).or_default();
         folder.next_list = now + COLD_FOLDER_PERIOD;

@@ -27,6 +27,8 @@ pub(crate) struct Discovery {
     /// The last unknown sender folder that was walked.
     pub(crate) rotor: String,
     predicted: Option<Life>,
+    /// Names that the last look gave, less what was worked on since.
+    pub(crate) debt: usize,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,7 @@ impl Head {
 
 impl Discovery {
     pub(crate) const fn new(predict: bool) -> Self {
-        Self { predict, known: BTreeMap::new(), heads: BTreeMap::new(), rotor: String::new(), predicted: None }
+        Self { predict, known: BTreeMap::new(), heads: BTreeMap::new(), rotor: String::new(), predicted: None, debt: 0 }
     }
 
     /// Learns from a packet whose signature verified.

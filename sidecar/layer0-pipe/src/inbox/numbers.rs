@@ -148,7 +148,11 @@ impl Memory {
         }
         for (life, numbers) in &mut self.lives {
             if life.sender == sender && life.incarnation == incarnation {
-                numbers.packets.retain(|pn, packet| pn.get() >= floor || packet.status == Status::Presence);
+                let below = numbers.packets.iter().take_while(|(pn, _)| pn.get() < floor);
+                let closed = below.filter(|(_, packet)| packet.status != Status::Presence);
+                for pn in closed.map(|(pn, _)| *pn).collect::<Vec<_>>() {
+                    numbers.packets.remove(&pn);
+                }
             }
         }
     }

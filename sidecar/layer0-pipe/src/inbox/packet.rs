@@ -14,7 +14,7 @@ use disk::dir::ReadFile;
 use wire::{Header, Reject};
 
 use super::Inbox;
-use super::arrival::{Arrival, Closure, FileId, Verdict};
+use super::arrival::{Arrival, Closure, Verdict};
 use super::frames::{Pass, Reach, pass};
 use super::numbers::{Known, PacketKey, Status};
 use super::prefix::Verified;
@@ -113,13 +113,7 @@ impl Inbox {
         tracked.state = State::Shown(key);
         tracked.next_try = Some(tracked.first_seen.saturating_add(self.options.mpl));
         self.files.put(turn.id, tracked);
-        let of_this_life: Vec<FileId> = self
-            .files
-            .iter()
-            .filter(|(_, tracked)| matches!(&tracked.state, State::Shown(other) if other.life == key.life))
-            .map(|(id, _)| id)
-            .collect();
-        for id in of_this_life {
+        for id in self.files.shown(key.life) {
             self.files.update(id, |tracked| tracked.next_try = Some(turn.now));
         }
     }

@@ -1,17 +1,17 @@
 //! The files an inbox keeps in mind, and when each is looked at next.
 //!
-//! Invariants: every tracked file is listed under its folder and, if something is due, in the index of due times;
-//! both change only here. Identity of a file is its path; its name is never believed.
+//! Invariants: every tracked file is listed under its folder, if something is due in its group's index of due times, and if
+//! its packet is known in the index of packets; all change only here. Identity of a file is its path; its name is never believed.
 //! What this file does not do: read files. Specification: protocol §1 "Completeness".
 //! Read first: `a_file_is_due_at_its_time`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use wire::{Header, Reject};
+use wire::{EndpointId, Header, Incarnation, Reject};
 
 use super::arrival::FileId;
-use super::numbers::PacketKey;
+use super::numbers::{Life, PacketKey};
 use super::prefix::Table;
 use crate::limits::{RECHECK_MAX, RETRY_MIN};
 
@@ -44,6 +44,21 @@ pub(crate) enum State {
         /// Whether it may still become usable.
         recoverable: bool,
     },
+}
+
+impl State {
+    /// The packet that a floor may close.
+    fn packet(&self) -> Option<&PacketKey> {
+        match self {
+            Self::Waiting(key) | Self::Closed { key, .. } => Some(key),
+            Self::Open(open) => Some(&open.key),
+            Self::Fresh | Self::Shown(_) | Self::Leaving | Self::Left | Self::Quarantined { .. } => None,
+        }
+    }
+}
+
+fn indexed(key: &PacketKey, id: FileId) -> (EndpointId, Incarnation, u64, FileId) {
+    (key.life.sender, key.life.incarnation, key.pn.get(), id)
 }
 
 /// A packet whose frames are being read.
@@ -130,7 +145,12 @@ pub(crate) struct Folder {
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     map: BTreeMap<FileId, Tracked>,
-    due: BTreeSet<(Duration, FileId)>,
+    /// By group; none is empty.
+    due: BTreeMap<String, BTreeSet<(Duration, FileId)>>,
+    /// Files of verified packets that wait, are open or closed.
+    packets: BTreeSet<(EndpointId, Incarnation, u64, FileId)>,
+    /// Presence packets that were shown.
+    shown: BTreeSet<(Life, FileId)>,
     pub(crate) folders: BTreeMap<String, Folder>,
     quarantined: BTreeSet<FileId>,
     open: usize,
@@ -156,8 +176,17 @@ impl Files {
     /// Takes a file out to work on it; [`Self::put`] it back or [`Self::forget`] it.
     pub(crate) fn take(&mut self, id: FileId) -> Option<Tracked> {
         let tracked = self.map.remove(&id)?;
-        if let Some(at) = tracked.next_try {
-            self.due.remove(&(at, id));
+        if let Some(at) = tracked.next_try
+            && let Some(group) = self.due.get_mut(tracked.group())
+        {
+            group.remove(&(at, id));
+            if group.is_empty() {
+                self.due.remove(tracked.group());
+            }
+        }
+        match &tracked.state {
+            State::Shown(key) => drop(self.shown.remove(&(key.life, id))),
+            state => drop(state.packet().map(|key| self.packets.remove(&indexed(key, id)))),
         }
         self.quarantined.remove(&id);
         self.open -= usize::from(matches!(tracked.state, State::Open(_)));
@@ -166,7 +195,14 @@ impl Files {
 
     pub(crate) fn put(&mut self, id: FileId, tracked: Tracked) {
         if let Some(at) = tracked.next_try {
-            self.due.insert((at, id));
+            match self.due.get_mut(tracked.group()) {
+                Some(group) => drop(group.insert((at, id))),
+                None => drop(self.due.insert(tracked.group().to_owned(), BTreeSet::from([(at, id)]))),
+            }
+        }
+        match &tracked.state {
+            State::Shown(key) => drop(self.shown.insert((key.life, id))),
+            state => drop(state.packet().map(|key| self.packets.insert(indexed(key, id)))),
         }
         if matches!(tracked.state, State::Quarantined { .. }) {
             self.quarantined.insert(id);
@@ -201,17 +237,39 @@ impl Files {
         self.map.keys().copied().collect()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (FileId, &Tracked)> {
-        self.map.iter().map(|(id, tracked)| (*id, tracked))
+    /// Files of packets of this life of a sender, with numbers below `floor`.
+    pub(crate) fn below(&self, sender: EndpointId, incarnation: Incarnation, floor: u64) -> Vec<FileId> {
+        let first = FileId(0);
+        let range = self.packets.range((sender, incarnation, 0, first)..(sender, incarnation, floor, first));
+        range.map(|(.., id)| *id).collect()
     }
 
-    /// Files that are due, the longest due first.
-    pub(crate) fn due(&self, now: Duration) -> Vec<FileId> {
-        self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect()
+    /// Files of packets of this sender.
+    pub(crate) fn of_sender(&self, sender: EndpointId) -> Vec<FileId> {
+        let from = (sender, Incarnation::UNKNOWN, 0, FileId(0));
+        self.packets.range(from..).take_while(|(of, ..)| *of == sender).map(|(.., id)| *id).collect()
+    }
+
+    /// Presence packets of this life that were shown.
+    pub(crate) fn shown(&self, life: Life) -> Vec<FileId> {
+        self.shown.range((life, FileId(0))..).take_while(|(of, _)| *of == life).map(|(_, id)| *id).collect()
+    }
+
+    /// Files that are due, at most `max` of each group, the longest due first.
+    pub(crate) fn due(&self, now: Duration, max: usize) -> Vec<VecDeque<FileId>> {
+        let of_group = |group: &BTreeSet<(Duration, FileId)>| -> VecDeque<FileId> {
+            group.iter().take_while(|(at, _)| *at <= now).take(max).map(|(_, id)| *id).collect()
+        };
+        self.due.values().map(of_group).filter(|queue| !queue.is_empty()).collect()
+    }
+
+    /// Whether more than `count` files are due.
+    pub(crate) fn are_more_due(&self, now: Duration, count: usize) -> bool {
+        self.due.values().flat_map(|group| group.iter().take_while(|(at, _)| *at <= now)).nth(count).is_some()
     }
 
     pub(crate) fn next_due(&self) -> Option<Duration> {
-        self.due.first().map(|(at, _)| *at)
+        self.due.values().filter_map(|group| group.first()).map(|(at, _)| *at).min()
     }
 
     pub(crate) const fn open_count(&self) -> usize {
@@ -235,6 +293,7 @@ impl Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testkit::header;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -242,15 +301,42 @@ mod tests {
     fn a_file_is_due_at_its_time() {
         let mut files = Files::default();
         let id = files.add(Tracked::new("a/b/c.hft".into(), 1, true, MS));
-        assert_eq!(files.due(Duration::ZERO), []);
-        assert_eq!(files.due(MS), [id]);
+        assert!(files.due(Duration::ZERO, 9).is_empty() && !files.are_more_due(Duration::ZERO, 0));
+        assert_eq!(files.due(MS, 9), [VecDeque::from([id])]);
+        assert!(files.are_more_due(MS, 0) && !files.are_more_due(MS, 1));
         files.update(id, |tracked| tracked.next_try = Some(MS * 9));
-        assert_eq!(files.due(MS * 8), []);
+        assert!(files.due(MS * 8, 9).is_empty());
         assert_eq!(files.next_due(), Some(MS * 9));
         let tracked = files.take(id).unwrap();
         files.forget(id, &tracked);
         assert_eq!((files.next_due(), files.count()), (None, 0));
         assert!(files.folders["a/b"].files.is_empty());
+    }
+
+    #[test]
+    fn files_of_packets_are_found_by_their_numbers_whatever_became_of_them() {
+        let key = |pn| PacketKey::of(&header(pn));
+        let mut files = Files::default();
+        let mut add = |pn, closed| {
+            let state = match closed {
+                true => State::Closed { key: key(pn), recoverable: true },
+                false => State::Waiting(key(pn)),
+            };
+            files.add(Tracked { state, ..Tracked::new(format!("a/b/{pn}.hft"), 1, true, MS) })
+        };
+        let (five, six, seven) = (add(5, true), add(6, false), add(7, true));
+        let life = key(5).life;
+        let below = |files: &Files, floor| files.below(life.sender, life.incarnation, floor);
+        assert!(below(&files, 5).is_empty());
+        assert_eq!(below(&files, 7), [five, six]);
+        assert_eq!(below(&files, u64::MAX), [five, six, seven]);
+        assert_eq!((files.of_sender(life.sender).len(), files.of_sender(life.recipient).len()), (3, 0));
+        files.update(six, |tracked| tracked.state = State::Left);
+        files.update(seven, |tracked| tracked.state = State::Shown(key(7)));
+        assert_eq!((below(&files, u64::MAX), files.shown(life)), (vec![five], vec![seven]));
+        let tracked = files.take(seven).unwrap();
+        files.forget(seven, &tracked);
+        assert!(files.shown(life).is_empty());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! What this file does not do: list folders (`discovery`), check bytes (`prefix`), or handle verified packets (`packet`).
 //! Specification: wire format §11, protocol §1 "Completeness". Read first: `a_file_that_grows_gives_each_frame_at_once`.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -28,20 +27,11 @@ pub(crate) struct Turn<'a, 's> {
 impl Inbox {
     /// Works on what is due, a file of each sender in turn.
     pub(crate) fn work(&mut self, now: Duration, sink: &mut Sink<'_>) {
-        let mut groups: BTreeMap<String, VecDeque<FileId>> = BTreeMap::new();
-        for id in self.files.due(now) {
-            let Some(tracked) = self.files.get(id) else { continue };
-            match groups.get_mut(tracked.group()) {
-                Some(queue) => queue.push_back(id),
-                None => {
-                    groups.insert(tracked.group().to_owned(), VecDeque::from([id]));
-                }
-            }
-        }
         let mut files_left = self.options.files_per_scan;
+        let mut groups = self.files.due(now, files_left as usize + 1);
         let bytes_end = self.counters.bytes_read.saturating_add(self.options.bytes_per_scan);
         while !groups.is_empty() {
-            for queue in groups.values_mut() {
+            for queue in &mut groups {
                 let Some(id) = queue.pop_front() else { continue };
                 if files_left == 0 || self.counters.bytes_read >= bytes_end {
                     self.progress += 1; // more is due at once
@@ -52,7 +42,7 @@ impl Inbox {
                     queue.push_front(id);
                 }
             }
-            groups.retain(|_, queue| !queue.is_empty());
+            groups.retain(|queue| !queue.is_empty());
         }
     }
 

@@ -1,8 +1,9 @@
-//! A folder with the habits of bad file systems: stale listings, and no rename without replacing.
+//! A folder with the habits of bad file systems: stale listings, and no rename without replacing. It counts what it is asked.
 //!
 //! Invariants: everything else is passed on unchanged. What this file does not do: lose or damage files.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use disk::dir::{Dir, DirEntry, PublishError, ReadFile, TempFile};
@@ -17,11 +18,22 @@ pub(crate) struct FakeDir {
     pub(crate) network: bool,
     /// Whether files can be renamed without replacing others.
     pub(crate) renames: bool,
+    /// Names that listings gave.
+    pub(crate) listed: Arc<AtomicU64>,
+    /// Files opened for reading, or tried.
+    pub(crate) opened: Arc<AtomicU64>,
 }
 
 impl FakeDir {
     pub(crate) fn over(dir: impl Dir + 'static) -> Self {
-        Self { inner: Arc::new(dir), hidden: Arc::default(), network: false, renames: true }
+        Self {
+            inner: Arc::new(dir),
+            hidden: Arc::default(),
+            network: false,
+            renames: true,
+            listed: Arc::default(),
+            opened: Arc::default(),
+        }
     }
 }
 
@@ -52,10 +64,12 @@ impl Dir for FakeDir {
         let hidden = self.hidden.lock().unwrap();
         let mut entries = self.inner.list_limited(path, max)?;
         entries.retain(|entry| !hidden.contains(&entry.name));
+        self.listed.fetch_add(entries.len() as u64, Ordering::Relaxed);
         Ok(entries)
     }
 
     fn open_read(&self, path: &str) -> io::Result<Box<dyn ReadFile>> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
         self.inner.open_read(path)
     }
 
