@@ -17,6 +17,7 @@ mod crash;
 mod doors;
 mod exchanges;
 mod forgotten;
+mod garbage;
 mod gates;
 mod harness;
 mod http;
