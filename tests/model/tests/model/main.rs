@@ -1,0 +1,4 @@
+//! The searches. Each prints its states; `HOFT_MODEL_DEPTH=1` raises the bounds.
+
+mod association;
+mod log;
