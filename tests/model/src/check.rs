@@ -28,6 +28,12 @@ pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// Prints a finding and the way to it, in one piece.
+pub(crate) fn say_way<A: Debug>(name: &str, what: &str, way: &[A]) {
+    let steps: String = way.iter().map(|action| format!("\n    {action:?}")).collect();
+    say(&format!("{name}: {what}{steps}"));
+}
+
 /// Checks every property of a model over its whole graph: each *always* holds, each *sometimes* is reached. The number of states.
 ///
 /// # Panics
@@ -68,10 +74,8 @@ where
     queue.extend(model.init_states().into_iter().map(|state| (state, Vec::new())));
     while let Some((state, way)) = queue.pop_front() {
         if !condition(model, &state) {
-            say(&format!("{name}: \"{property}\" is broken after {} steps; {} states", way.len(), known.len()));
-            for action in &way {
-                say(&format!("    {action:?}"));
-            }
+            let what = format!("\"{property}\" is broken after {} steps; {} states", way.len(), known.len());
+            say_way(name, &what, &way);
             return way;
         }
         for (action, next) in model.next_steps(&state) {

@@ -12,7 +12,7 @@ use std::hash::Hash;
 
 use stateright::Model;
 
-use crate::check::{fingerprint, say};
+use crate::check::{fingerprint, say, say_way};
 
 /// What a search found.
 #[derive(Debug)]
@@ -109,10 +109,7 @@ where
     match &stuck {
         None => say(&format!("{name}: the goal can be reached from each of {states} states ({goals} are goals)")),
         Some(way) => {
-            say(&format!("{name}: no way to the goal after {} steps; {states} states", way.len()));
-            for action in way {
-                say(&format!("    {action:?}"));
-            }
+            say_way(name, &format!("no way to the goal after {} steps; {states} states", way.len()), way);
         }
     }
     Progress { states, goals, stuck }
