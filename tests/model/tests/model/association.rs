@@ -9,24 +9,39 @@ const S16_OLDER: &str = "S16: no older life after a younger";
 const S16_CLOSED: &str = "S16: no closed life comes back";
 const ONCE: &str = "a pair is opened once";
 
-fn losses() -> Faults {
-    Faults { losses: [1 + depth(), 1], crashes: [1, depth()], ..Faults::default() }
+fn losses(more: u8) -> Faults {
+    Faults { losses: [2, 1 + more], crashes: [1, 1], ..Faults::default() }
 }
 
-fn clones() -> Faults {
-    Faults { losses: [1, depth()], clones: [1, 0], ..Faults::default() }
+fn clones(more: u8) -> Faults {
+    Faults { losses: [2, more], crashes: [0, 1], clones: [1, 0], ..Faults::default() }
 }
 
-fn sweeps() -> Faults {
-    Faults { losses: [depth(), 0], crashes: [1, 1], sweeps: [1, 1], ..Faults::default() }
+/// Both forget, and a crash forgets what took part.
+fn sweeps(more: u8) -> Faults {
+    Faults { losses: [more, 0], crashes: [1, 1 - more.min(1)], sweeps: [1, 1], ..Faults::default() }
 }
 
-fn forgotten() -> Faults {
-    Faults { losses: [1, depth()], sweeps: [0, 1], ..Faults::default() }
+/// One side forgets.
+fn forgotten(more: u8) -> Faults {
+    Faults { losses: [1, more], sweeps: [0, 1], ..Faults::default() }
 }
 
 fn claims() -> Faults {
-    Faults { losses: [depth(), 0], claims: [1, 1], ..Faults::default() }
+    Faults { losses: [1, 0], claims: [1, 1], ..Faults::default() }
+}
+
+/// Enough to break a rule.
+fn two_losses() -> Faults {
+    Faults { losses: [1, 1], ..Faults::default() }
+}
+
+fn one_clone() -> Faults {
+    Faults { losses: [1, 0], clones: [1, 0], ..Faults::default() }
+}
+
+fn one_claim() -> Faults {
+    Faults { claims: [1, 0], ..Faults::default() }
 }
 
 fn both(name: &str, model: Association) {
@@ -38,18 +53,18 @@ fn both(name: &str, model: Association) {
 
 #[test]
 fn no_stale_life_is_confirmed_after_losses() {
-    both("losses", Association { faults: losses(), ..Association::default() });
+    both("losses", Association { faults: losses(depth()), ..Association::default() });
 }
 
 #[test]
 fn no_stale_life_is_confirmed_with_clones() {
-    both("clones", Association { faults: clones(), ..Association::default() });
+    both("clones", Association { faults: clones(depth()), ..Association::default() });
 }
 
 #[test]
 fn no_stale_life_is_confirmed_after_sweeps() {
-    both("sweeps and crashes", Association { faults: sweeps(), ..Association::default() });
-    both("sweeps and losses", Association { faults: forgotten(), ..Association::default() });
+    both("sweeps and crashes", Association { faults: sweeps(depth()), ..Association::default() });
+    both("sweeps and losses", Association { faults: forgotten(depth()), ..Association::default() });
 }
 
 #[test]
@@ -60,8 +75,8 @@ fn a_claimed_fork_costs_one_life() {
 #[test]
 fn with_the_mend_a_pair_is_opened_once() {
     let mend = Some(Mend::ForgottenLifeStaysClosed);
-    both("sweeps, mended", Association { faults: sweeps(), mend, ..Association::default() });
-    both("losses, mended", Association { faults: losses(), mend, ..Association::default() });
+    both("sweeps, mended", Association { faults: sweeps(depth()), mend, ..Association::default() });
+    both("losses, mended", Association { faults: losses(depth()), mend, ..Association::default() });
 }
 
 fn finds_each_other(name: &str, model: Association) -> bool {
@@ -76,10 +91,10 @@ fn finds_each_other(name: &str, model: Association) -> bool {
 fn from_everywhere_both_sides_find_each_other() {
     let mend = Some(Mend::ForgottenLifeStaysClosed);
     let cases = [
-        ("losses", losses(), None),
-        ("sweeps", sweeps(), None),
-        ("sweeps, mended", sweeps(), mend),
-        ("clones", clones(), None),
+        ("losses", losses(0), None),
+        ("sweeps", sweeps(0), None),
+        ("sweeps, mended", sweeps(0), mend),
+        ("clones", clones(0), None),
         ("claims", claims(), None),
     ];
     for (name, faults, mend) in cases {
@@ -92,21 +107,21 @@ fn from_everywhere_both_sides_find_each_other() {
 
 #[test]
 fn dropping_mismatches_leaves_peers_deaf() {
-    let model = Association { faults: losses(), broken: Some(Broken::MismatchIsDropped), ..Association::default() };
+    let model = Association { faults: two_losses(), broken: Some(Broken::MismatchIsDropped), ..Association::default() };
     assert!(!finds_each_other("association, L3, MismatchIsDropped", model));
 }
 
 #[test]
 fn each_rule_is_needed() {
     let cases = [
-        (Broken::LastingNonce, losses(), false, S16_LIVED),
-        (Broken::LastingNonce, losses(), false, S16_OLDER),
-        (Broken::NoClosedLives, clones(), false, S16_CLOSED),
-        (Broken::NoGenerations, clones(), true, S16_OLDER),
-        (Broken::ForgotByAnyHello, losses(), false, "a pair is left only by a fault"),
-        (Broken::NoForgot, forgotten(), false, "who took part joins once"),
-        (Broken::SupersededTakesALife, clones(), false, "lives are finite"),
-        (Broken::ForkedForAnybody, claims(), false, "lives are finite"),
+        (Broken::LastingNonce, two_losses(), false, S16_LIVED),
+        (Broken::LastingNonce, two_losses(), false, S16_OLDER),
+        (Broken::NoClosedLives, one_clone(), false, S16_CLOSED),
+        (Broken::NoGenerations, one_clone(), true, S16_OLDER),
+        (Broken::ForgotByAnyHello, two_losses(), false, "a pair is left only by a fault"),
+        (Broken::NoForgot, forgotten(0), false, "who took part joins once"),
+        (Broken::SupersededTakesALife, one_clone(), false, "lives are finite"),
+        (Broken::ForkedForAnybody, one_claim(), false, "lives are finite"),
     ];
     for (broken, faults, fenced, property) in cases {
         let model = Association { faults, fenced, broken: Some(broken), mend: None };
@@ -123,7 +138,7 @@ fn the_rules_as_written_open_a_pair_twice_after_a_sweep() {
 
 #[test]
 fn unfenced_a_clone_or_a_revert_defeats_the_rules() {
-    let model = AsWritten(Association { faults: clones(), ..Association::default() });
+    let model = AsWritten(Association { faults: one_clone(), ..Association::default() });
     refuted("association, as written, a clone without a fence", &model, S16_OLDER);
     let faults = Faults { losses: [0, 1], reverts: [1, 0], ..Faults::default() };
     let model = AsWritten(Association { faults, ..Association::default() });
