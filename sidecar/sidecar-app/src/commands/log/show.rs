@@ -14,6 +14,7 @@ use wire::EndpointId;
 
 use super::entries::kind_name;
 use super::state::{LogState, Need};
+use crate::spool::Spool;
 use crate::status::count_states;
 
 #[derive(Debug, Serialize)]
@@ -181,13 +182,18 @@ fn peer_line(peer: EndpointId, state: &super::state::PeerState) -> PeerLine {
     }
 }
 
+fn stream_bytes(spool: &Spool, stream: wire::StreamId) -> u64 {
+    let of_stream = spool.records().filter(|found| found.head.stream == stream);
+    of_stream.map(|found| u64::from(found.head.stored_len)).sum()
+}
+
 fn results(state: &LogState) -> Vec<ResultLine> {
     let line = |(operation, peer, stream): &(_, EndpointId, wire::StreamId)| ResultLine {
         operation: format!("{operation}"),
         state: state.near.get(*operation).map_or("unknown", |view| State::name(view.state)),
         peer: peer.to_string(),
         stream: stream.get(),
-        bytes: state.peers.get(peer).map_or(0, |one| one.spool.stream_bytes(*stream)),
+        bytes: state.peers.get(peer).map_or(0, |one| stream_bytes(&one.spool, *stream)),
     };
     state.results().iter().map(line).collect()
 }
