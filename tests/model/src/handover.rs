@@ -11,7 +11,8 @@
 //! the packet leaves. A restore behind a fence takes a new life; without one it is not noticed, and `unfenced` is a policy.
 //! **Properties.** S2 a call that is not harmless is made at most once; S12 it is marked at most once; S3 its end is told once and never changes,
 //! "failed, not executed" means that it is never made, "delivered" that it was; and from every state, without further faults, it ends.
-//! **Bounds and size**: `tests/model/handover.rs`: one call, up to two crashes and one loss a side, one restore a side.
+//! **Bounds and size**: `tests/model/handover.rs`: one call; up to three crashes and two losses of the far side, two and one of the near side,
+//! one restore a side.
 //! **Abstracted away.** Bodies and cut streams (a request is one record); quotas and the age of the memory of ids (`tickets` has that); the chain
 //! alarms that would stop a restored pair later (they come too late for what is shown here); claims of stored results; several engines.
 //!

@@ -5,7 +5,7 @@ use model::handover::{Broken, Faults, Handover, Policy, World};
 use model::progress;
 
 fn crashes_and_losses() -> Faults {
-    Faults { crashes: [1 + depth(), 2 + depth()], losses: [1, 1 + depth()], ..Faults::default() }
+    Faults { crashes: [2, 3 + depth()], losses: [1, 2], ..Faults::default() }
 }
 
 fn restores() -> Faults {
