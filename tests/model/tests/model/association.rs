@@ -76,7 +76,7 @@ fn a_claimed_fork_costs_one_life() {
 fn with_the_mend_a_pair_is_opened_once() {
     let mend = Some(Mend::ForgottenLifeStaysClosed);
     both("sweeps, mended", Association { faults: sweeps(depth()), mend, ..Association::default() });
-    both("losses, mended", Association { faults: losses(depth()), mend, ..Association::default() });
+    both("losses, mended", Association { faults: losses(0), mend, ..Association::default() });
 }
 
 fn finds_each_other(name: &str, model: Association) -> bool {
