@@ -16,6 +16,9 @@ pub struct Config {
     pub receive_pool_bytes: u64,
     /// How far one stream of the peer may run ahead of its consumer. Default 64 MiB.
     pub stream_window_bytes: u64,
+    /// How far it may at most, if a round trip is so long that the window holds it back: then its window doubles. Less than
+    /// [`Self::stream_window_bytes`]: windows stay as they are. Default 0.
+    pub stream_window_bytes_max: u64,
     /// Exchanges the peer may have open at once. Default 256.
     pub exchanges_max: u64,
     /// Disk for records that the peer has not acknowledged yet. Default 1 GiB.
@@ -37,6 +40,7 @@ impl Default for Config {
             packet_bytes_target: 64_000_000,
             receive_pool_bytes: 256 << 20,
             stream_window_bytes: 64 << 20,
+            stream_window_bytes_max: 0,
             exchanges_max: 256,
             send_log_bytes_max: 1 << 30,
             max_frame: 1 << 24,

@@ -5,6 +5,7 @@
 //! delivered. Test to read first: `no_byte_comes_twice`.
 
 use crate::entry::ReceivedMeta;
+use crate::time::{Duration, Timestamp};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use wire::limits::MAX_STREAM_CREDITS;
@@ -40,9 +41,34 @@ pub(crate) struct InboundStream {
     /// Log credit that its records used, and what of it was given back.
     pub(crate) cost: u64,
     pub(crate) consumed_cost: u64,
+    /// How far it may run ahead of its consumer, if that is more than what every stream may. Not durable.
+    pub(crate) window: u64,
+    /// When its credit was raised last, and its window.
+    pub(crate) raised: Option<Timestamp>,
+    pub(crate) widened: Option<Timestamp>,
+}
+
+/// How fast credit of streams comes back, for the width of their windows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) now: Timestamp,
+    pub(crate) round_trip: Duration,
+    /// The window of every stream, and the widest.
+    pub(crate) window: u64,
+    pub(crate) widest: u64,
 }
 
 impl InboundStream {
+    /// One window a round trip is all that a stream can carry. One that uses up a quarter of it in less than half a round trip is held back
+    /// by it, not by its writer or its reader: its window doubles, once a round trip, up to the widest.
+    fn widen(&mut self, pace: &Pace) {
+        let within = |at: Option<Timestamp>, time: Duration| at.is_some_and(|at| pace.now.since(at) < time);
+        if within(self.raised.replace(pace.now), pace.round_trip / 2) && !within(self.widened, pace.round_trip) {
+            self.window = self.window.max(pace.window).saturating_mul(2).min(pace.widest.max(pace.window));
+            self.widened = Some(pace.now);
+        }
+    }
+
     fn end_at(&mut self, offset: u64) {
         self.final_length = Some(self.final_length.map_or(offset, |length| length.min(offset)));
     }
@@ -153,14 +179,19 @@ impl InboundStreams {
     }
 
     /// Credit of its own that the stream should get, if that is a worthwhile step, or the peer seems to be `blocked`.
-    pub(crate) fn raise(&mut self, id: StreamId, window: u64, stream_max: u64, blocked: bool) -> Option<u64> {
+    pub(crate) fn raise(&mut self, id: StreamId, pace: &Pace, stream_max: u64, blocked: bool) -> Option<u64> {
         let stream = self.open.get_mut(&id)?;
+        let window = stream.window.max(pace.window);
         let target = stream.consumed.count().saturating_add(window);
         let have = stream.requested.max(stream.granted).max(stream_max);
         let worthwhile = target >= have.saturating_add((window / 4).max(1));
         if target <= have || !(worthwhile || blocked) {
             return None;
         }
+        if worthwhile {
+            stream.widen(pace);
+        }
+        let target = stream.consumed.count().saturating_add(stream.window.max(pace.window));
         stream.requested = target;
         Some(target)
     }

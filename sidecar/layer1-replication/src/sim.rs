@@ -86,6 +86,7 @@ impl Options {
             packet_bytes_target: rng.between(50_000, 1_000_000),
             receive_pool_bytes: rng.between(250_000, 3_000_000),
             stream_window_bytes: rng.between(300_000, 1_500_000),
+            stream_window_bytes_max: rng.below(6_000_000),
             exchanges_max: rng.between(1, 20),
             send_log_bytes_max: rng.between(500_000, 5_000_000),
             ..Config::default()

@@ -327,6 +327,8 @@ fn settings(config: &Config, preflight: &Preflight) -> Result<Settings> {
             packet_bytes_target: config.mirror.packet_size.as_u64(),
             receive_pool_bytes: config.state.receive_pool.as_u64(),
             stream_window_bytes: config.limits.stream_window.as_u64(),
+            // What one body may be ahead of its reader is configured, and a promise.
+            stream_window_bytes_max: 0,
             exchanges_max: u64::from(config.limits.max_in_flight),
             send_log_bytes_max: config.state.send_log.as_u64(),
             heartbeat: config.heartbeat.interval,

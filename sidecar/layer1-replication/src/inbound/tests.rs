@@ -80,10 +80,10 @@ fn stream_credit_is_announced_until_it_is_seen_and_takes_turns() {
     let mut streams = InboundStreams::default();
     let id = StreamId::request(1);
     take(&mut streams, &meta(id, 0, kind::DATA, 900)).unwrap();
-    assert_eq!(streams.raise(id, 1_000, 1_000, true), None);
+    assert_eq!(streams.raise(id, &pace(0), 1_000, true), None);
     streams.consume(id, 0, 900);
-    assert_eq!(streams.raise(id, 1_000, 1_000, false), Some(1_900));
-    assert_eq!(streams.raise(id, 1_000, 1_000, true), None, "it is on its way to the disk");
+    assert_eq!(streams.raise(id, &pace(0), 1_000, false), Some(1_900));
+    assert_eq!(streams.raise(id, &pace(0), 1_000, true), None, "it is on its way to the disk");
     assert!(streams.announcement().is_empty(), "not before it is durable");
     streams.granted(id, 1_900);
     let first = streams.announcement();
@@ -104,4 +104,35 @@ fn stream_credit_is_announced_until_it_is_seen_and_takes_turns() {
     assert_eq!((a.len(), b.len()), (MAX_STREAM_CREDITS, MAX_STREAM_CREDITS));
     assert_ne!(a, b);
     assert!(a.is_sorted() && b.is_sorted());
+}
+
+fn pace(at_ms: u32) -> Pace {
+    let now = Timestamp::ZERO.after(Duration::from_millis(1) * at_ms);
+    Pace { now, round_trip: Duration::from_secs(1), window: 1_000, widest: 5_000 }
+}
+
+/// Everything that may come comes and is consumed at once.
+fn use_up(streams: &mut InboundStreams, id: StreamId, at_ms: u32) -> u64 {
+    let (from, to) = (streams.open[&id].consumed.count(), streams.open[&id].granted);
+    streams.open.get_mut(&id).unwrap().received.insert_range(from..=to - 1);
+    streams.consume(id, from, (to - from) as u32);
+    let max = streams.raise(id, &pace(at_ms), 1_000, false).unwrap();
+    streams.granted(id, max);
+    max - to
+}
+
+#[test]
+fn a_stream_that_its_window_holds_back_gets_a_wider_one_up_to_a_bound() {
+    let (mut streams, id) = (InboundStreams::default(), StreamId::request(1));
+    streams.open.insert(id, InboundStream { granted: 1_000, ..InboundStream::default() });
+    assert_eq!(use_up(&mut streams, id, 0), 1_000);
+    assert_eq!(use_up(&mut streams, id, 400), 2_000, "within half a round trip");
+    assert_eq!(use_up(&mut streams, id, 500), 2_000, "once a round trip");
+    assert_eq!(use_up(&mut streams, id, 1_600), 2_000, "not when it takes longer than that");
+    assert_eq!(use_up(&mut streams, id, 1_900), 4_000);
+    assert_eq!(use_up(&mut streams, id, 2_300), 4_000);
+    for at_ms in [2_700, 3_100, 3_500, 3_900, 4_300] {
+        use_up(&mut streams, id, at_ms);
+    }
+    assert_eq!(streams.open[&id].window, 5_000, "the widest");
 }

@@ -3,10 +3,11 @@
 use super::Peer;
 use crate::entry::Entry;
 use crate::event::AppendError;
+use crate::inbound::Pace;
 use crate::journal::Promise;
 use crate::scheduler::{Priority, Uncharged, is_small};
 use crate::sender::{LogRecord, RECORD_OVERHEAD};
-use crate::time::Timestamp;
+use crate::time::{Duration, Timestamp};
 use bytes::Bytes;
 use wire::control::feature;
 use wire::digest::sha256;
@@ -309,7 +310,13 @@ impl Peer {
 
     pub(super) fn raise_stream(&mut self, stream: StreamId, blocked: bool) {
         let stream_max = self.pair.grant.given.max_stream_bytes;
-        if let Some(max) = self.pair.inbound.raise(stream, self.config.stream_window_bytes, stream_max, blocked) {
+        let pace = Pace {
+            now: self.now,
+            round_trip: self.rtt.measured_us().0.map_or(Duration::ZERO, Duration::from_micros),
+            window: self.config.stream_window_bytes,
+            widest: self.config.stream_window_bytes_max,
+        };
+        if let Some(max) = self.pair.inbound.raise(stream, &pace, stream_max, blocked) {
             self.journal.urgent(
                 Entry::StreamGranted { stream, max },
                 Bytes::new(),
