@@ -24,25 +24,27 @@ pub enum Fault {
     Broken,
 }
 
+#[derive(Clone)]
 enum Change {
     Write { offset: usize, bytes: Vec<u8> },
     Cut(usize),
 }
 
+#[derive(Clone)]
 enum Naming {
     Link { name: String, inode: u64 },
     Rename { from: String, to: String, inode: u64 },
     Unlink { name: String },
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inode {
     seen: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     inodes: BTreeMap<u64, Inode>,
     seen: BTreeMap<String, u64>,
@@ -110,6 +112,14 @@ impl MemStorage {
         }
         drop(state);
         self.restart();
+    }
+
+    /// An image of the folder as it is now: a folder of its own, as a power cut of this seed would leave this one.
+    #[must_use]
+    pub fn image(&self, seed: u64) -> Self {
+        let copy = Self { state: Arc::new(Mutex::new(self.lock().clone())) };
+        copy.power_cut(seed);
+        copy
     }
 
     /// What a file holds, if it exists.

@@ -307,3 +307,15 @@ fn disk_returns_to_baseline_when_nothing_is_live() {
         assert!(engine.log.bytes_on_disk() < 200);
     }
 }
+
+#[test]
+fn an_image_is_a_folder_of_its_own() {
+    let storage = MemStorage::new();
+    let mut model = run(&storage, 51, 20);
+    let image = storage.image(0);
+    let calls = storage.calls();
+    drop(model.check_recovered(&image, "the image"));
+    assert_eq!(storage.calls(), calls, "what happens to the image happens to no other");
+    crash(&storage, 0);
+    drop(model.check_recovered(&storage, "the original"));
+}
