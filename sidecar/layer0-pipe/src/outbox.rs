@@ -60,6 +60,11 @@ pub struct OutboxOptions {
     pub frame_bytes: usize,
     /// Largest packet lifetime: the age after which an own file is removed by a sweep, whatever became of its packet. Default 7 days.
     pub mpl: std::time::Duration,
+    /// Whether a control block carries, now and then, something without a meaning, so that readers stay tolerant. Default
+    /// true; without it the length of a packet follows from its plan alone.
+    pub grease: bool,
+    /// The tag of this start's file names. Default none: a random one, as nobody must foresee it.
+    pub tag: Option<u32>,
 }
 
 impl Default for OutboxOptions {
@@ -70,6 +75,8 @@ impl Default for OutboxOptions {
             sync: PublishSync::default(),
             frame_bytes: FRAME_BYTES,
             mpl: std::time::Duration::from_secs(7 * 86_400),
+            grease: true,
+            tag: None,
         }
     }
 }
@@ -186,7 +193,8 @@ impl Outbox {
         peer: Arc<PeerKeys>,
         options: OutboxOptions,
     ) -> io::Result<Self> {
-        let tag = getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?;
+        let random = || getrandom::u32().map_err(|error| io::Error::other(error.to_string()));
+        let tag = options.tag.map_or_else(random, Ok)?;
         Ok(Self { dir, sender, identity, peer, options, tag, direct: AtomicBool::new(false), books: Mutex::default() })
     }
 

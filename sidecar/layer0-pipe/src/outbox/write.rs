@@ -60,7 +60,7 @@ impl<'a> Draft<'a> {
             frames.push(planned);
         }
         let entries: Vec<FrameEntry> = frames.iter().map(|frame| frame.entry.clone()).collect();
-        let control = encode_control(&plan.control)?;
+        let control = encode_control(&plan.control, outbox.options.grease)?;
         let input = PrefixInput {
             suite,
             sender: plan.sender,
@@ -241,10 +241,10 @@ fn batch(
 }
 
 /// The control block, now and then with a TLV that has no meaning, so that readers stay tolerant.
-fn encode_control(control: &Control) -> Result<Vec<u8>, PublishError> {
+fn encode_control(control: &Control, grease: bool) -> Result<Vec<u8>, PublishError> {
     let mut random = [0u8; 3 + MAX_GREASE_LEN];
     // Without randomness there is no grease: nothing depends on it.
-    if getrandom::fill(&mut random).is_ok() && random[0] % GREASE_ONE_IN == 0 {
+    if grease && getrandom::fill(&mut random).is_ok() && random[0] % GREASE_ONE_IN == 0 {
         let len = usize::from(random[1]) % (MAX_GREASE_LEN + 1);
         let value = random.get(3..3 + len).unwrap_or_default();
         return Ok(control.encode_with_grease(u64::from(random[2]), value));
