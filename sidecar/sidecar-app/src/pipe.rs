@@ -24,7 +24,7 @@ use crate::driver::Event;
 use crate::entry;
 
 /// Frames that may wait for the driver.
-const FRAMES_AHEAD_MAX: usize = 16;
+pub const FRAMES_AHEAD_MAX: usize = 16;
 /// Hints do not make the inbox look more often than this.
 const LOOK_PERIOD_MIN: Duration = Duration::from_millis(5);
 
@@ -170,45 +170,50 @@ impl Payloads for PlacedPayloads<'_> {
 pub fn run_outbox(outbox: Outbox, log: &LogReader, jobs: &Receiver<OutboxJob>, events: &Sender<Event>) {
     let began = Instant::now();
     for job in jobs {
-        match job {
-            OutboxJob::Publish(job) => {
-                let (recipient, pn) = (job.plan.recipient, job.plan.pn);
-                let payloads = PlacedPayloads { log, places: &job.places };
-                let event = match outbox.publish(&job.plan, &payloads) {
-                    Ok(Published { bytes, .. }) => OutboxEvent::Published { recipient, pn, bytes },
-                    Err(error) => OutboxEvent::Failed { recipient, pn, error },
-                };
-                if events.send(Event::Outbox(event)).is_err() {
-                    return;
-                }
-            }
-            OutboxJob::Sweep(floors) => match outbox.sweep(began.elapsed(), &floors) {
-                Ok(report) if report.removed > 0 || report.leftovers > 0 => {
-                    tracing::info!(packets = report.removed, leftovers = report.leftovers, "outbox swept");
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the outbox could not be swept; it is tried again"),
-            },
-            OutboxJob::Forget(recipient) => match outbox.forget(recipient) {
-                Ok(report) => tracing::debug!(%recipient, packets = report.removed, "its packets were removed"),
-                Err(error) => tracing::debug!(%recipient, %error, "its packets go by age: they could not be removed"),
-            },
-            OutboxJob::Remove { recipient, incarnation, pn } => {
-                if let Err(error) = outbox.remove(recipient, incarnation, pn) {
-                    tracing::debug!(%recipient, pn = pn.get(), %error, "a packet could not be removed from the outbox");
-                }
-            }
+        if let Some(event) = do_job(&outbox, log, began.elapsed(), job)
+            && events.send(Event::Outbox(event)).is_err()
+        {
+            return;
         }
     }
 }
 
+/// Does one job of the outbox; `now` is monotonic time since its start. Says what became of a packet.
+pub fn do_job(outbox: &Outbox, log: &LogReader, now: Duration, job: OutboxJob) -> Option<OutboxEvent> {
+    match job {
+        OutboxJob::Publish(job) => {
+            let (recipient, pn) = (job.plan.recipient, job.plan.pn);
+            let payloads = PlacedPayloads { log, places: &job.places };
+            return Some(match outbox.publish(&job.plan, &payloads) {
+                Ok(Published { bytes, .. }) => OutboxEvent::Published { recipient, pn, bytes },
+                Err(error) => OutboxEvent::Failed { recipient, pn, error },
+            });
+        }
+        OutboxJob::Sweep(floors) => match outbox.sweep(now, &floors) {
+            Ok(report) if report.removed > 0 || report.leftovers > 0 => {
+                tracing::info!(packets = report.removed, leftovers = report.leftovers, "outbox swept");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the outbox could not be swept; it is tried again"),
+        },
+        OutboxJob::Forget(recipient) => match outbox.forget(recipient) {
+            Ok(report) => tracing::debug!(%recipient, packets = report.removed, "its packets were removed"),
+            Err(error) => tracing::debug!(%recipient, %error, "its packets go by age: they could not be removed"),
+        },
+        OutboxJob::Remove { recipient, incarnation, pn } => {
+            if let Err(error) = outbox.remove(recipient, incarnation, pn) {
+                tracing::debug!(%recipient, pn = pn.get(), %error, "a packet could not be removed from the outbox");
+            }
+        }
+    }
+    None
+}
+
 /// Runs the inbox until it is told to stop or the driver is gone.
-pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &Sender<Event>) {
+pub fn run_inbox(inbox: Inbox, commands: &Receiver<InboxCommand>, events: &Sender<Event>) {
     let began = Instant::now();
-    let gate = Gate::new(FRAMES_AHEAD_MAX);
+    let mut desk = InboxDesk::new(inbox);
     let (mut due, mut looked) = (began, began);
-    let mut trouble = None;
-    let mut told = Counters::default();
     loop {
         match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Disconnected) => return,
@@ -216,18 +221,10 @@ pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &S
             Ok(first) => {
                 let mut wake = false;
                 for command in std::iter::once(first).chain(commands.try_iter()) {
-                    match command {
-                        InboxCommand::Stop => return,
-                        InboxCommand::Wake => wake = true,
-                        InboxCommand::Confirmed => {
-                            inbox.retry_waiting();
-                            wake = true;
-                        }
-                        InboxCommand::Done(file) => inbox.done(file),
-                        InboxCommand::Forget(sender) => inbox.forget_sender(sender),
-                        InboxCommand::Floor { sender, incarnation, floor } => {
-                            inbox.set_floor(sender, incarnation, floor)
-                        }
+                    match desk.obey(command) {
+                        Obeyed::Stop => return,
+                        Obeyed::Look => wake = true,
+                        Obeyed::Done => {}
                     }
                 }
                 if wake {
@@ -239,28 +236,82 @@ pub fn run_inbox(mut inbox: Inbox, commands: &Receiver<InboxCommand>, events: &S
             }
         }
         looked = Instant::now();
-        let report = inbox.scan(began.elapsed(), &mut |arrival| forward(arrival, events, &gate));
-        if *inbox.counters() != told {
-            told = inbox.counters().clone();
-            if events.send(Event::Inbox(InboxEvent::Counters(Box::new(told.clone())))).is_err() {
-                return;
+        match desk.look(began.elapsed(), &mut |event| events.send(Event::Inbox(event)).is_ok()) {
+            Some(next_after) => due = Instant::now() + next_after,
+            None => return,
+        }
+    }
+}
+
+/// What a command asks of whoever runs the inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obeyed {
+    /// Nothing more.
+    Done,
+    /// To look soon.
+    Look,
+    /// To end.
+    Stop,
+}
+
+/// The inbox with what its thread keeps between two looks.
+#[derive(Debug)]
+pub struct InboxDesk {
+    inbox: Inbox,
+    gate: Gate,
+    trouble: Option<String>,
+    told: Counters,
+}
+
+impl InboxDesk {
+    /// Nothing was looked at yet.
+    #[must_use]
+    pub fn new(inbox: Inbox) -> Self {
+        Self { inbox, gate: Gate::new(FRAMES_AHEAD_MAX), trouble: None, told: Counters::default() }
+    }
+
+    /// Does what the driver asks.
+    pub fn obey(&mut self, command: InboxCommand) -> Obeyed {
+        match command {
+            InboxCommand::Stop => return Obeyed::Stop,
+            InboxCommand::Wake => return Obeyed::Look,
+            InboxCommand::Confirmed => {
+                self.inbox.retry_waiting();
+                return Obeyed::Look;
+            }
+            InboxCommand::Done(file) => self.inbox.done(file),
+            InboxCommand::Forget(sender) => self.inbox.forget_sender(sender),
+            InboxCommand::Floor { sender, incarnation, floor } => self.inbox.set_floor(sender, incarnation, floor),
+        }
+        Obeyed::Done
+    }
+
+    /// Looks at the folder once; `now` is monotonic time since its start. `give` takes what was found to the driver and says
+    /// whether that still runs. It waits for verdicts, and for the driver to take frames. Returns after how long to look
+    /// again, or `None` when the driver is gone.
+    pub fn look(&mut self, now: Duration, give: &mut dyn FnMut(InboxEvent) -> bool) -> Option<Duration> {
+        let gate = &self.gate;
+        let report = self.inbox.scan(now, &mut |arrival| forward(arrival, give, gate));
+        if *self.inbox.counters() != self.told {
+            self.told = self.inbox.counters().clone();
+            if !give(InboxEvent::Counters(Box::new(self.told.clone()))) {
+                return None;
             }
         }
         let error = report.error.map(|error| error.to_string());
-        if error != trouble {
-            let event = match &error {
+        if error != self.trouble {
+            give(match &error {
                 Some(error) => InboxEvent::Alarm(format!("the inbox cannot be read: {error}; it is tried again")),
                 None => InboxEvent::Recovered,
-            };
-            let _ = events.send(Event::Inbox(event));
-            trouble = error;
+            });
+            self.trouble = error;
         }
-        due = Instant::now() + report.next_after;
+        Some(report.next_after)
     }
 }
 
 /// Hands an arrival to the driver. When the driver is gone the file is left for the next start.
-fn forward(arrival: Arrival<'_>, events: &Sender<Event>, gate: &Gate) -> Verdict {
+fn forward(arrival: Arrival<'_>, give: &mut dyn FnMut(InboxEvent) -> bool, gate: &Gate) -> Verdict {
     let event = match arrival {
         Arrival::Packet { file, header, control } => {
             let (verdict, answer) = std::sync::mpsc::sync_channel(1);
@@ -270,7 +321,7 @@ fn forward(arrival: Arrival<'_>, events: &Sender<Event>, gate: &Gate) -> Verdict
                 control: Box::new(control.clone()),
                 verdict,
             };
-            let _ = events.send(Event::Inbox(event));
+            give(event);
             return answer.recv().unwrap_or(Verdict::Wait);
         }
         Arrival::Frame { pn, sender, sender_incarnation, records, .. } => {
@@ -285,7 +336,7 @@ fn forward(arrival: Arrival<'_>, events: &Sender<Event>, gate: &Gate) -> Verdict
             header.sender
         )),
     };
-    if events.send(Event::Inbox(event)).is_ok() { Verdict::Use } else { Verdict::Wait }
+    if give(event) { Verdict::Use } else { Verdict::Wait }
 }
 
 /// Bounds how many frames wait for the driver.
