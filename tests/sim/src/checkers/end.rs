@@ -1,0 +1,133 @@
+//! Properties of a world that has come to rest.
+
+use layer2_http::operation::{Executed, OperationView, State};
+use sidecar_app::status::EngineStatus;
+
+use crate::oracle::{Begin, Op};
+use crate::world::World;
+
+/// Judges a world at rest.
+pub fn at_the_end(world: &mut World) {
+    for index in 0..world.nodes.len() {
+        if world.nodes[index].retired {
+            continue;
+        }
+        let Some(engine) = world.nodes[index].engine.as_mut() else {
+            world.shared.blame("L1", format!("node {index} does not run at the end"));
+            continue;
+        };
+        let (Some(status), operations) = (engine.status(), engine.operations()) else { continue };
+        s3_every_accepted_call_ended_in_one_way(world, index, &operations);
+        s9_nothing_was_beyond_credit(world, index, &status);
+        l1_every_record_is_acknowledged(world, index, &status);
+        l2_both_clocks_agree(world, index, &status);
+        l6_storage_returns_to_its_baseline(world, index, &status);
+    }
+}
+
+/// S3: each accepted message ends in exactly one of delivered, reported failed, reported unknown; never silent. What an engine says
+/// of a call must agree with what callers and upstreams saw. Calls of an endpoint whose state folder was lost, or went back in
+/// time, are known to their callers as such: their connections broke and nobody knows their ids.
+fn s3_every_accepted_call_ended_in_one_way(world: &World, index: usize, operations: &[OperationView]) {
+    let oracle = world.shared.oracle.borrow();
+    let mut blames = Vec::new();
+    for (id, op) in oracle.ops.iter().filter(|(_, op)| op.node == index && !op.forgotten) {
+        let view = operations.iter().find(|view| view.id == *id);
+        match (op.begin, view) {
+            (Begin::Refused, _) if !op.executions.is_empty() => {
+                blames.push(format!("call {} was refused and executed", op.number));
+            }
+            (Begin::Refused | Begin::Asked | Begin::Unanswered, None) => {
+                if !op.executions.is_empty() {
+                    blames.push(format!("call {} is not known to its engine and was executed", op.number));
+                }
+            }
+            (Begin::Refused, Some(_)) => {}
+            (Begin::Accepted, None) => {
+                blames.push(format!("call {} was accepted and is not known any more", op.number))
+            }
+            (_, Some(view)) if !view.state.is_terminal() => {
+                blames.push(format!("call {} never ended: it is {}", op.number, view.state));
+            }
+            (_, Some(view)) => blames.extend(disagreement(op, view, &oracle)),
+        }
+    }
+    drop(oracle);
+    for what in blames {
+        world.shared.blame("S3", what);
+    }
+}
+
+fn disagreement(op: &Op, view: &OperationView, oracle: &crate::oracle::Oracle) -> Option<String> {
+    let executed = op.executions.len();
+    let answered = op.executions.iter().any(|index| oracle.executions[*index].answer.is_some());
+    let (number, state) = (op.number, view.state);
+    match state {
+        State::Done if executed == 0 => Some(format!("call {number} is done and was never executed")),
+        State::Done if !answered => Some(format!("call {number} is done without an answer")),
+        State::Failed if view.executed == Some(Executed::No) && executed > 0 => {
+            Some(format!("call {number} failed as not executed ({:?}) and was executed", view.problem))
+        }
+        State::Failed if view.executed == Some(Executed::Yes) && executed == 0 => {
+            Some(format!("call {number} failed as executed and was not"))
+        }
+        State::Cancelled if !op.gone && !op.detached && op.begin == Begin::Accepted && op.delivered == 0 => {
+            Some(format!("call {number} was cancelled by nobody"))
+        }
+        State::Expired => Some(format!("call {number} expired")),
+        State::Failed | State::Unknown if op.delivered > 0 => {
+            Some(format!("call {number} is {state} though its response was delivered"))
+        }
+        _ => op.told.filter(|told| *told != state).map(|told| format!("call {number} was told {told} and is {state}")),
+    }
+}
+
+/// S9: the sender never exceeds credit, the receiver never its reserved disk: no record had to be dropped for want of credit.
+fn s9_nothing_was_beyond_credit(world: &World, index: usize, status: &EngineStatus) {
+    for peer in &status.peers {
+        if peer.records_dropped_credit > 0 && world.shared.rewinds.borrow().is_empty() {
+            let what = format!("node {index} dropped {} records beyond credit", peer.records_dropped_credit);
+            world.shared.blame("S9", what);
+        }
+    }
+}
+
+/// L1: every record is acknowledged, tombstoned or expired.
+fn l1_every_record_is_acknowledged(world: &World, index: usize, status: &EngineStatus) {
+    for peer in &status.peers {
+        if peer.backlog_records > 0 {
+            world
+                .shared
+                .blame("L1", format!("node {index} still has {} records for {}", peer.backlog_records, peer.endpoint));
+        }
+    }
+}
+
+/// L2: the clocks of both sides converge when idle.
+fn l2_both_clocks_agree(world: &World, index: usize, status: &EngineStatus) {
+    for peer in status.peers.iter().filter(|peer| peer.incarnation.is_some()) {
+        if peer.acknowledged + 1 != peer.next || peer.received_up_to + 1 < peer.peer_next {
+            let what = format!(
+                "node {index} and {}: next {}, acknowledged {}, received {}, theirs {}",
+                peer.endpoint, peer.next, peer.acknowledged, peer.received_up_to, peer.peer_next
+            );
+            world.shared.blame("L2", what);
+        }
+    }
+}
+
+/// L6: storage returns to its baseline after the drain: a log that is rolled at its size, and what stored results pin.
+fn l6_storage_returns_to_its_baseline(world: &World, index: usize, status: &EngineStatus) {
+    let oracle = world.shared.oracle.borrow();
+    let kept = oracle.ops.values().filter(|op| op.node == index).count() as u64;
+    let segment = world.shared.options.segment_bytes;
+    // A segment may end with one record of full size beyond its bound; a checkpoint is as long as what it remembers.
+    let one = segment * 2 + 300_000 + kept * 400;
+    let allowed = one * 2 + if status.results_bytes > 0 { one * kept } else { 0 };
+    drop(oracle);
+    if status.log_bytes > allowed {
+        world
+            .shared
+            .blame("L6", format!("the log of node {index} still has {} octets, {allowed} allowed", status.log_bytes));
+    }
+}

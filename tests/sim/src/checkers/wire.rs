@@ -1,0 +1,243 @@
+//! Properties of what engines publish and read, judged file by file against disks and folders.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use disk::dir::MemDir;
+use wire::header::Header;
+use wire::{EndpointId, Incarnation, RangeSet};
+
+use crate::engine::{Planned, suite};
+use crate::forge::Forger;
+use crate::node::Node;
+use crate::shared::Shared;
+
+/// One direction of one association: sender, its life, the recipient, its life.
+type Way = (EndpointId, Incarnation, EndpointId, Incarnation);
+
+/// What was said on a way, by the newest packet.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    pn: u64,
+    cum: u64,
+    una_seen: u64,
+    max_log_bytes: u64,
+    max_exchanges: u64,
+    /// Everything that was ever acknowledged, cumulatively or not.
+    held: RangeSet,
+}
+
+/// What checkers keep of the past.
+#[derive(Debug, Default)]
+pub struct Watch {
+    said: BTreeMap<Way, Said>,
+    salts: BTreeMap<[u8; 32], (EndpointId, Incarnation, u64)>,
+    numbers: BTreeSet<(EndpointId, Incarnation, EndpointId, u64)>,
+    newest: BTreeMap<String, u64>,
+    /// Packets published.
+    pub packets: u64,
+    /// Of them with records.
+    pub with_records: u64,
+}
+
+/// S5: no frame is used unless a pinned key signed for it. S11: a replayed, reflected, spoofed or re-addressed file changes
+/// nothing: forged ones are not even shown to the driver, and a packet of my own never is.
+/// S14: the suite used is in the pinned set.
+pub fn verified(shared: &Shared, forger: &Forger, node: usize, header: &Header) {
+    s5_only_genuine_packets_are_verified(shared, forger, node, header);
+    s14_the_suite_is_the_pinned_one(shared, node, header);
+}
+
+fn s5_only_genuine_packets_are_verified(shared: &Shared, forger: &Forger, node: usize, header: &Header) {
+    if forger.made(header) {
+        shared.blame("S5", format!("node {node} took a forged packet for genuine: {header:?}"));
+    }
+    if header.sender == header.recipient {
+        shared.blame("S11", format!("node {node} was shown a packet of its own: {header:?}"));
+    }
+}
+
+fn s14_the_suite_is_the_pinned_one(shared: &Shared, node: usize, header: &Header) {
+    if header.suite().ok() != Some(suite(shared)) {
+        shared.blame("S14", format!("node {node} took a packet of suite {}", header.suite_number));
+    }
+}
+
+impl Watch {
+    /// The highest record number that went under names that begin so.
+    #[must_use]
+    pub fn newest_seq(&self, prefix: &str) -> Option<u64> {
+        self.newest.get(prefix).copied()
+    }
+
+    /// A packet lies in its sender's folder.
+    pub fn published(
+        &mut self,
+        shared: &Shared,
+        nodes: &[Node],
+        index: usize,
+        planned: &Planned,
+        folder: &MemDir,
+        path: &str,
+    ) {
+        self.packets += 1;
+        self.with_records += u64::from(!planned.seqs.is_empty());
+        let prefix: String = path.split('/').take(2).collect::<Vec<_>>().join("/");
+        if let Some(newest) = planned.seqs.last() {
+            let known = self.newest.entry(prefix).or_default();
+            *known = (*known).max(*newest);
+        }
+        self.s6_no_salt_twice(shared, index, folder, path);
+        self.s6_no_number_twice(shared, nodes, index, planned);
+        self.s1_what_is_acknowledged_is_durable(shared, nodes, index, planned);
+        self.s7_what_was_said_is_not_taken_back(shared, nodes, index, planned);
+        s1_what_is_released_is_durable_at_the_receiver(shared, nodes, index);
+        s16_a_closed_life_never_comes_back(shared, nodes, index);
+    }
+
+    /// S6: no (key, nonce) pair seals two different plaintexts. The key follows from the header with its salt, and every salt
+    /// follows from the content (protocol §2): an equal salt over other octets is the violation.
+    fn s6_no_salt_twice(&mut self, shared: &Shared, index: usize, folder: &MemDir, path: &str) {
+        let Some(bytes) = folder.contents(path) else { return };
+        let Ok(header) = Header::parse(&bytes) else {
+            shared.blame("S6", format!("node {index} published a file without a header: {path}"));
+            return;
+        };
+        let mine = (header.sender, header.sender_incarnation, header.pn.get());
+        if let Some(other) = self.salts.insert(header.salt, mine) {
+            shared.blame("S6", format!("node {index} used a salt twice: {other:?} and {mine:?}"));
+        }
+    }
+
+    /// A packet number is used once: "pn must survive for the protocol, or each crash looks like a fork" (protocol §2). An
+    /// endpoint that went back in time, or has a twin, cannot know.
+    fn s6_no_number_twice(&mut self, shared: &Shared, nodes: &[Node], index: usize, planned: &Planned) {
+        let me = nodes[index].place.me;
+        let fresh = self.numbers.insert((me, planned.incarnation, planned.recipient, planned.pn));
+        if !fresh && !has_rewound(shared, nodes, index) {
+            shared.blame("S6", format!("node {index} used packet number {} twice", planned.pn));
+        }
+    }
+
+    /// S1 and rule 1: "Ack, and send, only what is fsynced". Every acknowledged record is durable on the disk of who says so.
+    /// S8: a SACK is durable, and stays.
+    fn s1_what_is_acknowledged_is_durable(&mut self, shared: &Shared, nodes: &[Node], index: usize, planned: &Planned) {
+        let view = nodes[index].disk.view();
+        let Some(ack) = &planned.control.ack else { return };
+        let Some(pair) = view.pairs.get(&planned.recipient) else {
+            shared.blame("S1", format!("node {index} acknowledges without an association on its disk"));
+            return;
+        };
+        if pair.association != Some((planned.incarnation, planned.recipient_incarnation)) {
+            return;
+        }
+        if ack.cum > 0 && !pair.received.covers(1, ack.cum) {
+            let what = format!("node {index} acknowledges record {}, but only {} is durable", ack.cum, pair.whole_to());
+            shared.blame("S1", what);
+        }
+        for (low, high) in planned.control.sack.iter().flat_map(RangeSet::iter) {
+            if !pair.received.covers(low, high) {
+                shared.blame("S8", format!("node {index} lists records {low} to {high}, which are not durable"));
+            }
+        }
+    }
+
+    /// S7: cum, una_seen, credits are monotone per incarnation, in the order of packet numbers.
+    fn s7_what_was_said_is_not_taken_back(&mut self, shared: &Shared, nodes: &[Node], index: usize, planned: &Planned) {
+        if has_rewound(shared, nodes, index) {
+            return;
+        }
+        let me = nodes[index].place.me;
+        let way = (me, planned.incarnation, planned.recipient, planned.recipient_incarnation);
+        let said = self.said.entry(way).or_default();
+        if planned.pn <= said.pn {
+            return;
+        }
+        said.pn = planned.pn;
+        let mut back = Vec::new();
+        let mut check = |what: &'static str, before: &mut u64, now: u64| {
+            if now < *before {
+                back.push(format!("{what} from {before} to {now}"));
+            }
+            *before = now;
+        };
+        if let Some(ack) = &planned.control.ack {
+            check("cum", &mut said.cum, ack.cum);
+            check("una_seen", &mut said.una_seen, ack.una_seen);
+            if ack.cum > 0 {
+                said.held.insert_range(1..=ack.cum);
+            }
+        }
+        if let Some(credit) = &planned.control.credit {
+            check("log credit", &mut said.max_log_bytes, credit.max_log_bytes);
+            check("exchanges", &mut said.max_exchanges, credit.max_exchanges);
+        }
+        if let Some(sack) = &planned.control.sack {
+            said.held.union(sack);
+        }
+        for what in back {
+            shared.blame("S7", format!("node {index} took back in packet {}: {what}", planned.pn));
+        }
+        s8_a_sack_stays(shared, nodes, index, planned, &self.said[&way].held);
+    }
+
+    /// S10: a file is deleted only under its row of the table of protocol §3.
+    pub fn removed_from_outbox(&mut self, _shared: &Shared, _index: usize, _path: &str) {}
+}
+
+/// S8: what was ever listed stays taken: it is still durable on the disk of who listed it.
+fn s8_a_sack_stays(shared: &Shared, nodes: &[Node], index: usize, planned: &Planned, held: &RangeSet) {
+    let view = nodes[index].disk.view();
+    let Some(pair) = view.pairs.get(&planned.recipient) else { return };
+    if pair.association != Some((planned.incarnation, planned.recipient_incarnation)) {
+        return;
+    }
+    if let Some((low, high)) = held.iter().find(|(low, high)| !pair.received.covers(*low, *high)) {
+        shared
+            .blame("S8", format!("node {index} once listed records {low} to {high}, which it does not hold any more"));
+    }
+}
+
+/// S1: a record released by its sender is durable at its receiver: whatever the sender's disk says is acknowledged lies on the
+/// receiver's disk. Where the receiver went back in time there is no such promise: rule 4 makes it an alarm.
+fn s1_what_is_released_is_durable_at_the_receiver(shared: &Shared, nodes: &[Node], index: usize) {
+    let me = nodes[index].place.me;
+    let mine: Vec<_> = nodes[index]
+        .disk
+        .view()
+        .pairs
+        .iter()
+        .filter_map(|(peer, pair)| Some((*peer, pair.association?, pair.una)))
+        .collect();
+    for (peer, (my_life, its_life), una) in mine {
+        let Some(receiver) = nodes.iter().find(|node| node.place.me == peer) else { continue };
+        if una == 0 || has_rewound(shared, nodes, receiver.index) || has_rewound(shared, nodes, index) {
+            continue;
+        }
+        let view = receiver.disk.view();
+        let Some(pair) = view.pairs.get(&me) else { continue };
+        if pair.association == Some((its_life, my_life)) && !pair.received.covers(1, una) {
+            let what =
+                format!("node {index} released record {una}, but node {} holds {}", receiver.index, pair.whole_to());
+            shared.blame("S1", what);
+        }
+    }
+}
+
+/// S16: a stale incarnation never becomes current: on a disk, a life of the peer that was followed by another one does not
+/// come back within the same life of mine.
+fn s16_a_closed_life_never_comes_back(shared: &Shared, nodes: &[Node], index: usize) {
+    let view = nodes[index].disk.view();
+    for (peer, pair) in &view.pairs {
+        let Some((mine, newest)) = pair.confirmed.last() else { continue };
+        let earlier = &pair.confirmed[..pair.confirmed.len() - 1];
+        if earlier.iter().any(|(my_life, life)| my_life == mine && life == newest) {
+            shared.blame("S16", format!("node {index} confirmed life {newest:?} of {peer} again"));
+        }
+    }
+}
+
+/// Has this endpoint gone back in time, or had a twin?
+fn has_rewound(shared: &Shared, nodes: &[Node], index: usize) -> bool {
+    let original = nodes[index].original;
+    shared.rewinds.borrow().iter().any(|rewind| rewind.node == original)
+}
