@@ -173,8 +173,8 @@ impl Options {
 }
 
 fn draw_poll(rng: &mut Rng, latency_us: u64) -> (Duration, Duration) {
-    let longest = (latency_us * rng.between(1, 4)).clamp(100_000, 60 * SEC);
-    let shortest = (longest / 8).clamp(5_000, SEC);
+    let longest = (latency_us * rng.between(1, 8)).clamp(400_000, 60 * SEC);
+    let shortest = (latency_us / rng.between(1, 4)).clamp(10_000, SEC);
     (Duration::from_micros(shortest), Duration::from_micros(longest))
 }
 

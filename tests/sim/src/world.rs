@@ -45,6 +45,8 @@ pub struct Report {
     pub simulated_s: u64,
     /// The last events, if they were kept.
     pub last_events: Vec<String>,
+    /// How the engines stand, if something is held against one.
+    pub states: Vec<String>,
 }
 
 /// Everything there is.
@@ -113,7 +115,37 @@ impl World {
         self.shared.oracle.borrow().violations.is_empty()
     }
 
-    fn report(self) -> Report {
+    /// What engines say of themselves, one line per pair.
+    fn states(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for node in self.nodes.iter_mut().filter(|node| node.engine.is_some()) {
+            let (index, me) = (node.index, node.place.me);
+            let Some(engine) = &mut node.engine else { continue };
+            let Some(status) = engine.status() else { continue };
+            let (open, executions, tasks) = (status.open_operations_total, status.executions, engine.tasks());
+            lines.push(format!("#{index} is {me}: {open} operations, {executions} executions, {tasks} tasks"));
+            for peer in status.peers {
+                lines.push(format!(
+                    "#{index} to {}: next {} acked {} received {} of {} backlog {} blocked {} in flight {} suspended {} halted {:?} {}",
+                    peer.endpoint,
+                    peer.next,
+                    peer.acknowledged,
+                    peer.received_up_to,
+                    peer.peer_next,
+                    peer.backlog_records,
+                    peer.blocked_records,
+                    peer.in_flight_packets,
+                    peer.suspended,
+                    peer.halted.map(|alarm| alarm.name),
+                    peer.incarnation.unwrap_or_default(),
+                ));
+            }
+        }
+        lines
+    }
+
+    fn report(mut self) -> Report {
+        let states = if self.is_sound() { Vec::new() } else { self.states() };
         let records = self.records + self.nodes.iter().map(|node| node.disk.view().records).sum::<u64>();
         let trace = self.shared.trace.borrow();
         Report {
@@ -125,6 +157,7 @@ impl World {
             hash: trace.hash(),
             simulated_s: self.shared.clock.now() / SEC,
             last_events: trace.last(60),
+            states,
         }
     }
 

@@ -13,16 +13,18 @@ use super::{Dir, DirEntry, EntryKind, PublishError, ReadFile, TempFile, path};
 
 type Contents = Arc<Mutex<Vec<u8>>>;
 
-#[derive(Clone, Debug)]
+type Folder = BTreeMap<String, Node>;
+
+#[derive(Debug)]
 enum Node {
-    Dir,
+    Dir(Folder),
     File(Contents),
     Other,
 }
 
 #[derive(Debug)]
 struct Tree {
-    nodes: BTreeMap<String, Node>,
+    root: Folder,
     free: u64,
     network: bool,
 }
@@ -46,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl MemDir {
     /// An empty folder with plenty of space.
     pub fn new() -> Self {
-        let tree = Tree { nodes: BTreeMap::new(), free: 1 << 40, network: false };
+        let tree = Tree { root: BTreeMap::new(), free: 1 << 40, network: false };
         Self { tree: Arc::new(Mutex::new(tree)) }
     }
 
@@ -74,25 +76,26 @@ impl MemDir {
     /// # Errors
     /// As [`MemDir::put`].
     pub fn put_other(&self, path: &str) -> io::Result<()> {
-        let (parts, _) = path::split(path)?;
-        self.create_dirs(&parts.join("/"))?;
-        lock(&self.tree).nodes.insert(path.to_owned(), Node::Other);
+        let (parts, name) = path::split(path)?;
+        lock(&self.tree).make_folder(&parts)?.insert(name.to_owned(), Node::Other);
         Ok(())
     }
 
     /// What a file holds, if there is such a file.
     pub fn contents(&self, path: &str) -> Option<Vec<u8>> {
-        match lock(&self.tree).nodes.get(path) {
+        let (parts, name) = path::split(path).ok()?;
+        match lock(&self.tree).folder(&parts).ok()?.get(name) {
             Some(Node::File(contents)) => Some(lock(contents).clone()),
-            Some(Node::Dir | Node::Other) | None => None,
+            Some(Node::Dir(_) | Node::Other) | None => None,
         }
     }
 
     /// The paths of all files, sorted.
     pub fn files(&self) -> Vec<String> {
-        let tree = lock(&self.tree);
-        let files = tree.nodes.iter().filter(|(_, node)| matches!(node, Node::File(_)));
-        files.map(|(path, _)| path.clone()).collect()
+        let mut files = Vec::new();
+        list_files(&lock(&self.tree).root, "", &mut files);
+        files.sort_unstable();
+        files
     }
 
     /// Sets the bytes that may still be written; beyond them every write fails with `StorageFull`.
@@ -106,58 +109,89 @@ impl MemDir {
     }
 
     fn change(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
-        let (parts, _) = path::split(path)?;
-        self.create_dirs(&parts.join("/"))?;
+        let (parts, name) = path::split(path)?;
         let mut tree = lock(&self.tree);
-        match tree.nodes.entry(path.to_owned()).or_insert_with(|| Node::File(Contents::default())) {
+        let folder = tree.make_folder(&parts)?;
+        match folder.entry(name.to_owned()).or_insert_with(|| Node::File(Contents::default())) {
             Node::File(contents) => change(&mut lock(contents)),
-            Node::Dir => return Err(io::ErrorKind::IsADirectory.into()),
+            Node::Dir(_) => return Err(io::ErrorKind::IsADirectory.into()),
             Node::Other => return Err(path::not_regular()),
         }
         Ok(())
     }
 
-    fn new_file(&self, path: String, direct: bool) -> io::Result<Box<dyn TempFile>> {
+    fn new_file(&self, parts: &[&str], name: &str, direct: bool) -> io::Result<Box<dyn TempFile>> {
         let contents = Contents::default();
         let mut tree = lock(&self.tree);
-        if tree.nodes.contains_key(&path) {
+        let folder = tree.folder_mut(parts)?;
+        if folder.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        tree.nodes.insert(path.clone(), Node::File(contents.clone()));
+        folder.insert(name.to_owned(), Node::File(contents.clone()));
+        let path = if parts.is_empty() { name.to_owned() } else { format!("{}/{name}", parts.join("/")) };
         Ok(Box::new(MemTempFile { dir: self.clone(), path, contents, direct, published: false }))
     }
 }
 
+fn list_files(folder: &Folder, below: &str, files: &mut Vec<String>) {
+    for (name, node) in folder {
+        let path = if below.is_empty() { name.clone() } else { format!("{below}/{name}") };
+        match node {
+            Node::Dir(folder) => list_files(folder, &path, files),
+            Node::File(_) => files.push(path),
+            Node::Other => {}
+        }
+    }
+}
+
 impl Tree {
-    fn check_folder(&self, parts: &[&str]) -> io::Result<()> {
-        for n in 1..=parts.len() {
-            match self.nodes.get(&parts[..n].join("/")) {
-                Some(Node::Dir) => {}
+    fn folder(&self, parts: &[&str]) -> io::Result<&Folder> {
+        let mut folder = &self.root;
+        for part in parts {
+            folder = match folder.get(*part) {
+                Some(Node::Dir(folder)) => folder,
                 Some(Node::File(_) | Node::Other) => return Err(io::ErrorKind::NotADirectory.into()),
                 None => return Err(io::ErrorKind::NotFound.into()),
-            }
+            };
         }
-        Ok(())
+        Ok(folder)
     }
 
-    fn children<'a>(&'a self, path: &str) -> impl Iterator<Item = (&'a str, &'a Node)> {
-        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
-        let below = self.nodes.range(prefix.clone()..);
-        below.map_while(move |(path, node)| path.strip_prefix(prefix.as_str()).map(|rest| (rest, node)))
+    fn folder_mut(&mut self, parts: &[&str]) -> io::Result<&mut Folder> {
+        let mut folder = &mut self.root;
+        for part in parts {
+            folder = match folder.get_mut(*part) {
+                Some(Node::Dir(folder)) => folder,
+                Some(Node::File(_) | Node::Other) => return Err(io::ErrorKind::NotADirectory.into()),
+                None => return Err(io::ErrorKind::NotFound.into()),
+            };
+        }
+        Ok(folder)
+    }
+
+    fn make_folder(&mut self, parts: &[&str]) -> io::Result<&mut Folder> {
+        let mut folder = &mut self.root;
+        for part in parts {
+            folder = match folder.entry((*part).to_owned()).or_insert_with(|| Node::Dir(Folder::new())) {
+                Node::Dir(folder) => folder,
+                Node::File(_) | Node::Other => return Err(io::ErrorKind::NotADirectory.into()),
+            };
+        }
+        Ok(folder)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), PublishError> {
-        let (to_parts, _) = path::split(to)?;
-        self.check_folder(&path::split(from)?.0)?;
-        self.check_folder(&to_parts)?;
-        let Some(Node::File(contents)) = self.nodes.get(from).cloned() else {
+        let ((from_parts, from_name), (to_parts, to_name)) = (path::split(from)?, path::split(to)?);
+        let target = self.folder(&to_parts);
+        let Some(Node::File(contents)) = self.folder(&from_parts)?.get(from_name) else {
             return Err(PublishError::Io(io::ErrorKind::NotFound.into()));
         };
-        if self.nodes.contains_key(to) {
+        if target?.contains_key(to_name) {
             return Err(PublishError::Exists);
         }
-        self.nodes.remove(from);
-        self.nodes.insert(to.to_owned(), Node::File(contents));
+        let file = Node::File(contents.clone());
+        self.folder_mut(&from_parts)?.remove(from_name);
+        self.folder_mut(&to_parts)?.insert(to_name.to_owned(), file);
         Ok(())
     }
 }
@@ -166,11 +200,9 @@ impl Dir for MemDir {
     fn list_limited(&self, path: &str, max: usize) -> io::Result<Vec<DirEntry>> {
         let parts = path::parts(path)?;
         let tree = lock(&self.tree);
-        tree.check_folder(&parts)?;
-        let direct = tree.children(path).filter(|(rest, _)| !rest.contains('/'));
-        let entries = direct.take(max).map(|(name, node)| {
+        let entries = tree.folder(&parts)?.iter().take(max).map(|(name, node)| {
             let (kind, len) = match node {
-                Node::Dir => (EntryKind::Dir, 0),
+                Node::Dir(_) => (EntryKind::Dir, 0),
                 Node::File(contents) => (EntryKind::File, lock(contents).len() as u64),
                 Node::Other => (EntryKind::Other, 0),
             };
@@ -180,55 +212,42 @@ impl Dir for MemDir {
     }
 
     fn open_read(&self, path: &str) -> io::Result<Box<dyn ReadFile>> {
-        let (parts, _) = path::split(path)?;
+        let (parts, name) = path::split(path)?;
         let tree = lock(&self.tree);
-        tree.check_folder(&parts)?;
-        match tree.nodes.get(path) {
+        match tree.folder(&parts)?.get(name) {
             Some(Node::File(contents)) => {
                 let len = lock(contents).len() as u64;
                 Ok(Box::new(MemReadFile { contents: contents.clone(), len }))
             }
-            Some(Node::Dir | Node::Other) => Err(path::not_regular()),
+            Some(Node::Dir(_) | Node::Other) => Err(path::not_regular()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
     fn create_temp(&self, near: &str) -> io::Result<Box<dyn TempFile>> {
-        let (mut parts, name) = path::split(near)?;
-        lock(&self.tree).check_folder(&parts)?;
-        let temp = format!(".{name}.part");
-        parts.push(&temp);
-        self.new_file(parts.join("/"), false)
+        let (parts, name) = path::split(near)?;
+        self.new_file(&parts, &format!(".{name}.part"), false)
     }
 
     fn create_direct(&self, path: &str) -> io::Result<Box<dyn TempFile>> {
-        let (parts, _) = path::split(path)?;
-        lock(&self.tree).check_folder(&parts)?;
-        self.new_file(path.to_owned(), true)
+        let (parts, name) = path::split(path)?;
+        self.new_file(&parts, name, true)
     }
 
     fn create_dirs(&self, path: &str) -> io::Result<()> {
-        let parts = path::parts(path)?;
-        let mut tree = lock(&self.tree);
-        for n in 1..=parts.len() {
-            match tree.nodes.entry(parts[..n].join("/")).or_insert(Node::Dir) {
-                Node::Dir => {}
-                Node::File(_) | Node::Other => return Err(io::ErrorKind::NotADirectory.into()),
-            }
-        }
-        Ok(())
+        lock(&self.tree).make_folder(&path::parts(path)?).map(|_| ())
     }
 
     fn remove_file(&self, path: &str) -> io::Result<()> {
-        let (parts, _) = path::split(path)?;
+        let (parts, name) = path::split(path)?;
         let mut tree = lock(&self.tree);
-        tree.check_folder(&parts)?;
-        match tree.nodes.get(path) {
+        let folder = tree.folder_mut(&parts)?;
+        match folder.get(name) {
             Some(Node::File(_) | Node::Other) => {
-                tree.nodes.remove(path);
+                folder.remove(name);
                 Ok(())
             }
-            Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
+            Some(Node::Dir(_)) => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -236,21 +255,20 @@ impl Dir for MemDir {
     fn remove_empty_dirs(&self, path: &str) -> io::Result<()> {
         let mut parts = path::parts(path)?;
         let mut tree = lock(&self.tree);
-        while !parts.is_empty() {
-            let folder = parts.join("/");
-            match tree.nodes.get(&folder) {
-                Some(Node::Dir) if tree.children(&folder).next().is_some() => break,
-                Some(Node::Dir) => drop(tree.nodes.remove(&folder)),
+        while let Some(name) = parts.pop() {
+            let Ok(folder) = tree.folder_mut(&parts) else { continue };
+            match folder.get(name) {
+                Some(Node::Dir(inner)) if !inner.is_empty() => break,
+                Some(Node::Dir(_)) => drop(folder.remove(name)),
                 Some(Node::File(_) | Node::Other) => return Err(io::ErrorKind::NotADirectory.into()),
                 None => {}
             }
-            parts.pop();
         }
         Ok(())
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
-        lock(&self.tree).check_folder(&path::parts(path)?)
+        lock(&self.tree).folder(&path::parts(path)?).map(|_| ())
     }
 
     fn rename_noreplace(&self, from: &str, to: &str) -> Result<(), PublishError> {
@@ -331,7 +349,7 @@ impl TempFile for MemTempFile {
 impl Drop for MemTempFile {
     fn drop(&mut self) {
         if !self.published {
-            lock(&self.dir.tree).nodes.remove(&self.path);
+            let _ = self.dir.remove_file(&self.path);
         }
     }
 }

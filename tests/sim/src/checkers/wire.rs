@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use disk::dir::MemDir;
-use wire::header::Header;
+use disk::dir::{Dir, MemDir};
+use wire::header::{HEADER_LEN, Header};
 use wire::{EndpointId, Incarnation, RangeSet};
 
 use crate::engine::{Planned, suite};
@@ -97,7 +97,10 @@ impl Watch {
     /// S6: no (key, nonce) pair seals two different plaintexts. The key follows from the header with its salt, and every salt
     /// follows from the content (protocol §2): an equal salt over other octets is the violation.
     fn s6_no_salt_twice(&mut self, shared: &Shared, index: usize, folder: &MemDir, path: &str) {
-        let Some(bytes) = folder.contents(path) else { return };
+        let mut bytes = [0; HEADER_LEN];
+        if folder.read_at(path, 0, &mut bytes).is_err() {
+            return;
+        }
         let Ok(header) = Header::parse(&bytes) else {
             shared.blame("S6", format!("node {index} published a file without a header: {path}"));
             return;
