@@ -86,8 +86,12 @@ impl Journal {
         }
     }
 
-    /// Appends an entry; an urgent one makes the next commit due.
+    /// Appends an entry; an urgent one makes the next commit due. Nothing follows an entry that is missing: what comes after
+    /// may only make sense with it.
     pub(super) fn append(&mut self, kind: u8, parts: &[&[u8]], urgent: bool) -> Result<Position, LogError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         self.urgent |= urgent;
         self.gathered_bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
         self.log.append(kind, parts)
@@ -230,6 +234,19 @@ mod tests {
     use disk::log::{Fault, LogOptions, MemStorage};
 
     use super::*;
+
+    #[test]
+    fn nothing_follows_an_entry_for_which_there_was_no_space() {
+        let storage = Arc::new(MemStorage::new());
+        let (log, _) = Log::open_on(storage.clone(), [0; 16], LogOptions::default()).unwrap();
+        let mut journal = Journal::new(log, Arc::new(crate::driver::System::start()));
+        let end = journal.log.end();
+        storage.fail_at(storage.calls(), Fault::Full);
+        journal.note(64, b"an operation begins", true);
+        journal.note(65, b"and goes on", false);
+        assert!(journal.append(17, &[b"the head of its request"], true).is_err());
+        assert_eq!(journal.log.end(), end, "a kill would keep a request that belongs to no operation");
+    }
 
     #[test]
     fn a_checkpoint_without_space_is_told_and_tried_again() {
