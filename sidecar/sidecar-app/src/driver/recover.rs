@@ -213,7 +213,10 @@ impl Driver {
         let slot = self.open_slot(peer);
         match &replayed {
             Entry::Sent { head, .. } if !entry.in_checkpoint => {
-                gathered.begun_streams.insert((peer, head.stream));
+                // A STOP_SENDING names a stream of the peer, which numbers its own exchanges.
+                if head.kind != kind::STOP_SENDING {
+                    gathered.begun_streams.insert((peer, head.stream));
+                }
                 slot.place_sent(SentPlace { seq: head.seq, stream: head.stream, kind: head.kind, position });
             }
             Entry::Received(meta) if !entry.in_checkpoint => match meta.head.kind {
@@ -443,7 +446,7 @@ impl Driver {
         }
         let reset = slot.spool.reset_code(request).is_some();
         let first = slot.spool.first(request);
-        let begun = slot.sent.values().any(|place| place.stream == response);
+        let begun = slot.sent.values().any(|place| place.stream == response && place.kind != kind::STOP_SENDING);
         let unwanted = gathered.unwanted.contains(&(peer, response));
         if dispatched {
             let head =
@@ -493,3 +496,6 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
