@@ -1,0 +1,47 @@
+//! `crash`: long runs by hand. Every choice follows from the seed.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use crash::isolate;
+use crash::runner::Context;
+use crash::scenarios;
+
+/// Kills, cuts and stops the real program for as long as asked, and compares what it told with what was done.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Kills of either engine at random moments.
+    #[arg(long, default_value_t = 0)]
+    kills: u64,
+    /// Power cuts of either engine's disk.
+    #[arg(long, default_value_t = 0)]
+    cuts: u64,
+    /// Seed of all choices.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = isolate::run(|inside| {
+        let context = Context { inside, seed: arguments.seed };
+        if arguments.kills > 0 {
+            println!("{}", scenarios::kills(context, arguments.kills, true));
+        }
+        if arguments.cuts > 0 {
+            println!("{}", scenarios::cuts(context, arguments.cuts, true));
+        }
+        ExitCode::SUCCESS
+    });
+    match result {
+        Ok(Ok(code)) => code,
+        Ok(Err(reason)) => {
+            println!("not run: {reason}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            println!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

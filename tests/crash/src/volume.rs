@@ -1,0 +1,159 @@
+//! File systems that scenarios mount: what they need of the machine, and taking them down again.
+//!
+//! Invariant: a volume that is dropped is unmounted, whatever still uses it; and everything is mounted in the mount namespace
+//! of the run, so that the kernel takes down what a killed run leaves. Read first: [`Volume`].
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::run;
+
+/// What a scenario needs of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// File systems served by this process.
+    Fuse,
+    /// This file system in a file, by a loop device.
+    Loop(LoopKind),
+}
+
+/// A file system that is made in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopKind {
+    /// ext4.
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// Btrfs.
+    Btrfs,
+}
+
+impl LoopKind {
+    /// The kernel's name of it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    /// The Debian package of the program that makes it.
+    fn package(self) -> &'static str {
+        match self {
+            Self::Ext4 => "e2fsprogs",
+            Self::Xfs => "xfsprogs",
+            Self::Btrfs => "btrfs-progs",
+        }
+    }
+}
+
+impl Need {
+    /// The word in `HOFT_REQUIRE`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fuse => "fuse",
+            Self::Loop(_) => "loop",
+        }
+    }
+
+    /// Is it there?
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn met(self) -> Result<(), String> {
+        match self {
+            Self::Fuse if !Path::new("/dev/fuse").exists() => Err("there is no /dev/fuse".to_owned()),
+            Self::Fuse => kernel_knows("fuse"),
+            Self::Loop(_) if !Path::new("/dev/loop-control").exists() => {
+                Err("there is no /dev/loop-control".to_owned())
+            }
+            Self::Loop(kind) => {
+                kernel_knows(kind.name())?;
+                let program = format!("mkfs.{}", kind.name());
+                let found = run(Command::new("sh").args(["-c", &format!("command -v {program}")]));
+                found.map(drop).map_err(|_| format!("{program} is missing: apt-get install {}", kind.package()))
+            }
+        }
+    }
+}
+
+fn kernel_knows(name: &str) -> Result<(), String> {
+    let known = || {
+        let list = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        list.lines().any(|line| line.split_whitespace().last() == Some(name))
+    };
+    if !known() {
+        // A module that nobody has needed so far.
+        let _ = run(Command::new("modprobe").arg(name));
+    }
+    if known() { Ok(()) } else { Err(format!("the kernel does not know the file system {name}")) }
+}
+
+/// A mounted file system.
+#[derive(Debug)]
+pub struct Volume {
+    /// Where it is mounted.
+    pub folder: PathBuf,
+    image: Option<PathBuf>,
+}
+
+impl Volume {
+    /// A file system in memory of this size.
+    #[must_use]
+    pub fn memory(folder: &Path, mebibytes: u64) -> Self {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "hoft-crash"]).arg(folder);
+        run(&mut mount).unwrap();
+        Self { folder: folder.to_owned(), image: None }
+    }
+
+    /// A file system in a file of this size.
+    #[must_use]
+    pub fn in_file(folder: &Path, kind: LoopKind, mebibytes: u64) -> Self {
+        let image = folder.with_extension(kind.name());
+        std::fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
+        run(Command::new(format!("mkfs.{}", kind.name())).arg("-q").arg(&image)).unwrap();
+        run(Command::new("mount").args(["-t", kind.name(), "-o", "loop"]).arg(&image).arg(folder)).unwrap();
+        Self { folder: folder.to_owned(), image: Some(image) }
+    }
+
+    /// Makes it read-only or writable again, in mid-traffic; false where it is busy.
+    ///
+    /// # Errors
+    /// What `mount` said.
+    pub fn remount(&self, options: &str) -> Result<(), String> {
+        run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.folder)).map(drop)
+    }
+
+    /// Fills it up to the last block but for so many bytes; gives the file that does.
+    #[must_use]
+    pub fn fill(&self, leave: u64) -> PathBuf {
+        use std::io::Write;
+        let ballast = self.folder.join("ballast");
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&ballast).unwrap();
+        let block = vec![0x5a; 64 << 10];
+        for size in [block.len(), 4096, 512] {
+            while file.write(&block[..size]).is_ok_and(|written| written > 0) {}
+            let _ = file.sync_all();
+        }
+        if leave > 0 {
+            let length = file.metadata().unwrap().len();
+            file.set_len(length.saturating_sub(leave)).unwrap();
+        }
+        ballast
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        if let Err(error) = run(Command::new("umount").arg("--lazy").arg(&self.folder)) {
+            eprintln!("a volume of a crash test could not be unmounted: {error}");
+        }
+        if let Some(image) = &self.image {
+            let _ = std::fs::remove_file(image);
+        }
+    }
+}
