@@ -68,7 +68,7 @@ impl Traffic {
                 let mut dice = Dice::new(seed, &format!("caller {number}"));
                 thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
-                        let record = one(target, mix, &mut dice);
+                        let record = drawn(mix, &mut dice).make(target);
                         ended.fetch_add(1, Ordering::Relaxed);
                         records.lock().unwrap_or_else(PoisonError::into_inner).push(record);
                         thread::sleep(Duration::from_millis(dice.below(10)));
@@ -103,27 +103,50 @@ impl Traffic {
     }
 }
 
-/// Makes one call.
-fn one(target: Target, mix: Mix, dice: &mut Dice) -> Record {
+/// A call to be made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Its kind.
+    pub kind: Kind,
+    /// Length of its body.
+    pub body: u64,
+    /// Length of the content of its answer.
+    pub answer: u64,
+    /// How long the upstream takes.
+    pub delay_ms: u64,
+    /// To an absolute target, or to the route.
+    pub absolute: bool,
+}
+
+impl Call {
+    /// Makes it; gives how it ended.
+    #[must_use]
+    pub fn make(&self, target: Target) -> Record {
+        let marker = uuid::Uuid::now_v7().to_string();
+        let path = format!("/run/{marker}/{}/{}", self.answer, self.delay_ms);
+        let (address, host) = match self.absolute {
+            true => (format!("http://127.0.0.1:{}{path}", target.upstream), format!("127.0.0.1:{}", target.upstream)),
+            false => (format!("/to/up{path}"), format!("localhost:{}", target.proxy)),
+        };
+        let body = if self.kind == Kind::Get { Vec::new() } else { content(&marker, self.body) };
+        let sent = digest(&body);
+        let expected = answer_to(&marker, &sent, self.answer);
+        let caller = Caller { target, kind: self.kind, address, host, marker: &marker, body, expected };
+        let outcome = match self.kind {
+            Kind::Get | Kind::Keyed => caller.repeated(),
+            Kind::Post => caller.once(),
+            Kind::Operation => caller.operation(),
+        };
+        Record { marker, kind: self.kind, body: sent, outcome }
+    }
+}
+
+/// A call as the mix has it.
+fn drawn(mix: Mix, dice: &mut Dice) -> Call {
     let kind = *dice.pick(&[Kind::Get, Kind::Keyed, Kind::Post, Kind::Post, Kind::Operation, Kind::Operation]);
     let length = |dice: &mut Dice| if dice.percent(4) { mix.length * 40 } else { dice.below(mix.length + 1) };
-    let (body_length, answer_length) = (length(dice), length(dice));
-    let marker = uuid::Uuid::now_v7().to_string();
-    let path = format!("/run/{marker}/{answer_length}/{}", dice.below(mix.delay_ms + 1));
-    let (address, host) = match dice.percent(50) {
-        true => (format!("http://127.0.0.1:{}{path}", target.upstream), format!("127.0.0.1:{}", target.upstream)),
-        false => (format!("/to/up{path}"), format!("localhost:{}", target.proxy)),
-    };
-    let body = if kind == Kind::Get { Vec::new() } else { content(&marker, body_length) };
-    let sent = digest(&body);
-    let expected = answer_to(&marker, &sent, answer_length);
-    let caller = Caller { target, kind, address, host, marker: &marker, body, expected };
-    let outcome = match kind {
-        Kind::Get | Kind::Keyed => caller.repeated(),
-        Kind::Post => caller.once(),
-        Kind::Operation => caller.operation(),
-    };
-    Record { marker, kind, body: sent, outcome }
+    let (body, answer) = (length(dice), length(dice));
+    Call { kind, body, answer, delay_ms: dice.below(mix.delay_ms + 1), absolute: dice.percent(50) }
 }
 
 struct Caller<'a> {

@@ -4,7 +4,7 @@
 //! It is a FUSE file system in memory, served by this process. `store` is what it holds, `watch` who is killed and where,
 //! `serve` the calls of the kernel. Invariants: the kernel caches nothing of it (direct I/O, no lifetime of names or
 //! attributes), so that after a cut only what survived is read; without power every call fails and has no effect. Memory
-//! maps and O_DIRECT are not supported; times are not kept. Read first: `store`.
+//! maps and O_DIRECT are not supported. Read first: `store`.
 
 mod serve;
 mod store;

@@ -147,6 +147,12 @@ impl Line {
         Self { engines, mirrors, upstream, place }
     }
 
+    /// Ends everything that uses the folders.
+    pub fn end(&mut self) {
+        self.engines.iter_mut().for_each(Engine::kill);
+        self.mirrors.clear();
+    }
+
     /// One of the engines.
     pub fn engine(&mut self, which: Which) -> &mut Engine {
         &mut self.engines[usize::from(which == Which::Far)]

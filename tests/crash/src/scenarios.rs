@@ -1,16 +1,31 @@
 //! What is proved, each in a file of its own.
 
 mod cuts;
+mod full;
 mod kills;
+mod points;
 
+use crate::line::Which;
 use crate::runner::Scenario;
 use crate::volume::Need;
 
 pub use cuts::{cuts, lies};
+pub use full::{On, full};
 pub use kills::kills;
+pub use points::{points, rolls};
 
 /// Every scenario of the test, those that take longest first.
 pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "death_at_any_point_of_a_roll_loses_nothing",
+        needs: &[Need::Fuse],
+        run: |context| rolls(context),
+    },
+    Scenario {
+        name: "death_at_any_call_on_the_disk_loses_nothing",
+        needs: &[Need::Fuse],
+        run: |context| points(context),
+    },
     Scenario {
         name: "power_cuts_lose_and_double_nothing",
         needs: &[Need::Fuse],
@@ -21,5 +36,15 @@ pub const ALL: &[Scenario] = &[
         name: "a_disk_that_lies_about_syncs_loses_promises",
         needs: &[Need::Fuse],
         run: |context| lies(context),
+    },
+    Scenario {
+        name: "a_full_disk_of_the_near_side_loses_nothing",
+        needs: &[],
+        run: |context| full(context, Which::Near, On::Memory),
+    },
+    Scenario {
+        name: "a_full_disk_of_the_far_side_loses_nothing",
+        needs: &[],
+        run: |context| full(context, Which::Far, On::Memory),
     },
 ];

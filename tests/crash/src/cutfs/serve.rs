@@ -57,7 +57,7 @@ impl Served {
 }
 
 fn attributes(ino: u64, node: &Node) -> FileAttr {
-    let then = SystemTime::UNIX_EPOCH;
+    let then = node.modified;
     FileAttr {
         ino: INodeNo(ino),
         size: node.len(),

@@ -4,11 +4,12 @@
 //! length of a file by a sync of that file, names by a sync of their folder, and nothing by anything else. A cut keeps any
 //! subset of the pending changes, as [`Loss`] says, and drops the rest; a change of names (a rename has two) is kept or
 //! dropped as one. Invariants: what was synced survives every cut; after a cut nothing is pending and every inode has a new
-//! number, so that no cache of the kernel can bring back what is lost. Permissions and times are not part of it. Test to
+//! number, so that no cache of the kernel can bring back what is lost. Permissions and times are never lost. Test to
 //! read first: `what_was_not_synced_may_be_lost_and_what_was_is_not`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
+use std::time::SystemTime;
 
 use crate::dice::Dice;
 
@@ -84,6 +85,8 @@ pub(super) struct Node {
     pub(super) mode: u32,
     /// What it is for: see `watch`.
     pub(super) role: &'static str,
+    /// When its bytes, or the names in it, were last changed: mirrors look for it.
+    pub(super) modified: SystemTime,
     /// Open handles.
     pub(super) opened: u64,
 }
@@ -124,7 +127,7 @@ impl Store {
     /// An empty disk whose top folder has this role.
     pub(super) fn new(role: &'static str) -> Self {
         let body = Body::Folder { seen: Names::new(), durable: Names::new() };
-        let root = Node { body, mode: 0o755, role, opened: 0 };
+        let root = Node { body, mode: 0o755, role, modified: SystemTime::now(), opened: 0 };
         Self { nodes: BTreeMap::from([(ROOT, root)]), renamings: Vec::new(), next_node: ROOT + 1, next_change: 1 }
     }
 
@@ -148,7 +151,7 @@ impl Store {
             true => Body::Folder { seen: Names::new(), durable: Names::new() },
             false => Body::File(FileBytes::default()),
         };
-        self.nodes.insert(ino, Node { body, mode, role, opened: 0 });
+        self.nodes.insert(ino, Node { body, mode, role, modified: SystemTime::now(), opened: 0 });
         self.rename_as(vec![(folder, name.to_owned(), Some(ino))]);
         ino
     }
@@ -156,8 +159,9 @@ impl Store {
     /// Changes names, as one.
     pub(super) fn rename_as(&mut self, effects: Vec<(u64, OsString, Option<u64>)>) {
         for (folder, name, ino) in &effects {
-            if let Some(Node { body: Body::Folder { seen, .. }, .. }) = self.nodes.get_mut(folder) {
+            if let Some(Node { body: Body::Folder { seen, .. }, modified, .. }) = self.nodes.get_mut(folder) {
                 set(seen, name, *ino);
+                *modified = SystemTime::now();
             }
         }
         let number = self.tick();
@@ -185,7 +189,8 @@ impl Store {
 
     fn change(&mut self, ino: u64, change: Change) -> bool {
         let number = self.tick();
-        let Some(Node { body: Body::File(file), .. }) = self.nodes.get_mut(&ino) else { return false };
+        let Some(Node { body: Body::File(file), modified, .. }) = self.nodes.get_mut(&ino) else { return false };
+        *modified = SystemTime::now();
         apply(&mut file.seen, &change);
         file.pending.push((number, change));
         true

@@ -21,9 +21,7 @@ struct Bench {
 /// The disk can go only when nobody uses it any more.
 impl Drop for Bench {
     fn drop(&mut self) {
-        for which in Which::BOTH {
-            self.line.engine(which).kill();
-        }
+        self.line.end();
     }
 }
 

@@ -1,0 +1,303 @@
+//! Either engine is killed before and after each kind of call on its disk, and every kind must be met.
+//!
+//! Both sides' folders lie on disks of our own, which kill the engine at the wanted call; nothing unsynced is lost. Which kind
+//! of call is met when: by traffic, by a start with an empty state folder, by a start over what the kill before has left, or
+//! when the log grows beyond a segment. A call of an engine that no list names fails the scenario, so that the lists are
+//! complete. Read first: [`points`].
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+
+use crate::caller::{Call, Mix, Traffic};
+use crate::cutfs::{Act, CutDisk, Phase, Trigger};
+use crate::dice::Dice;
+use crate::line::{Line, Place, Which, empty};
+use crate::oracle::{Kind, Record};
+use crate::process::eventually;
+use crate::runner::Context;
+
+const fn act(role: &'static str, call: &'static str) -> Act {
+    Act { role, call }
+}
+
+/// Met by a start with an empty state folder.
+const FRESH: &[Act] = &[
+    act("lock", "create"),
+    act("lock", "truncate"),
+    act("lock", "write"),
+    act("prepared", "create"),
+    act("prepared", "write"),
+    act("prepared", "fsync"),
+    act("prepared", "rename"),
+    act("state-dir", "fsync"),
+];
+
+/// Met by any start.
+const START: &[Act] = &[
+    act("check", "create"),
+    act("check", "write"),
+    act("check", "unlink"),
+    act("lock", "truncate"),
+    act("lock", "write"),
+    act("segment", "fsync"),
+    act("state-dir", "fsync"),
+];
+
+/// Met by traffic.
+const TRAFFIC: &[Act] = &[
+    act("segment", "write"),
+    act("segment", "fsync"),
+    act("part", "create"),
+    act("part", "write"),
+    act("part", "fsync"),
+    act("part", "rename"),
+    act("outbox-dir", "fsync"),
+    act("packet", "unlink"),
+    act("arrived", "unlink"),
+];
+
+/// Met by traffic where renames without replacing are refused.
+const LINKING: &[Act] = &[act("part", "link"), act("part", "unlink")];
+
+/// Met when the log grows beyond its segment, in this order; each kill is followed by a start, which tries again.
+const ROLL: &[(Act, Phase)] = &[
+    (act("prepared", "create"), Phase::Before),
+    (act("prepared", "create"), Phase::After),
+    (act("prepared", "write"), Phase::Before),
+    (act("prepared", "write"), Phase::After),
+    (act("prepared", "fsync"), Phase::Before),
+    (act("prepared", "fsync"), Phase::After),
+    (act("prepared", "rename"), Phase::Before),
+    (act("prepared", "rename"), Phase::After),
+];
+
+/// Met as well, and no points of their own: folders of packets come and go with incarnations.
+const BESIDE: &[Act] =
+    &[act("top", "fsync"), act("outbox-dir", "mkdir"), act("outbox-dir", "rmdir"), act("inbox-dir", "rmdir")];
+
+struct Bench {
+    line: Line,
+    disks: [CutDisk; 2],
+    /// Kills at each point, by side.
+    killed: BTreeMap<String, u64>,
+}
+
+/// The disks can go only when nobody uses them any more.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.line.end();
+    }
+}
+
+impl Bench {
+    fn prepare(context: Context<'_>) -> Self {
+        let place = Place::new(context.inside);
+        let disks = Which::BOTH.map(|which| CutDisk::mount_side(&place.disk(which)).unwrap());
+        let line = Line::prepare(place, context.seed, |_| {});
+        disks.iter().for_each(CutDisk::settle);
+        Self { line, disks, killed: BTreeMap::new() }
+    }
+
+    fn disk(&self, which: Which) -> &CutDisk {
+        &self.disks[usize::from(which == Which::Far)]
+    }
+
+    fn newest_segment(&self, which: Which) -> PathBuf {
+        let files = std::fs::read_dir(self.line.place.state(which)).unwrap().flatten().map(|entry| entry.path());
+        files.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap()
+    }
+
+    /// Starts an engine that is to die at this point of its start; false if it got ready instead.
+    fn dies_while_it_starts(&mut self, which: Which, act: Act, phase: Phase) -> bool {
+        let pid = self.line.engine(which).spawn();
+        self.disk(which).arm(pid, Trigger::Point(act, phase, 1)).unwrap();
+        let ready = self.line.engine(which).ready_or_ended();
+        !ready && self.buried(which, act, phase)
+    }
+
+    /// Waits until a running engine dies at the nth occurrence of this point.
+    fn dies_in_traffic(&mut self, which: Which, act: Act, phase: Phase, nth: u64) {
+        let pid = self.line.engine(which).id();
+        self.disk(which).arm(pid, Trigger::Point(act, phase, nth)).unwrap();
+        let engine = self.line.engine(which);
+        eventually(&format!("`{}` meets {act} {phase:?}", which.side()), || engine.has_ended().then_some(()));
+        assert!(self.buried(which, act, phase), "{}", self.line.logs());
+    }
+
+    /// It has ended: by us?
+    fn buried(&mut self, which: Which, act: Act, phase: Phase) -> bool {
+        let fired = self.disk(which).fired();
+        self.disk(which).disarm();
+        self.line.engine(which).kill();
+        if fired == Some((act, phase)) {
+            *self.killed.entry(format!("{} {act} {phase:?}", which.side())).or_default() += 1;
+        }
+        fired == Some((act, phase))
+    }
+
+    fn start(&mut self, which: Which) {
+        let pid = self.line.engine(which).spawn();
+        self.disk(which).arm(pid, Trigger::Never).unwrap();
+        self.line.engine(which).wait_until_ready();
+    }
+
+    /// An upload that fills a segment of both logs, under way.
+    fn upload(&self) -> JoinHandle<Record> {
+        let target = self.line.target();
+        let call = Call { kind: Kind::Post, body: SEGMENT_BYTES, answer: 10, delay_ms: 0, absolute: false };
+        thread::spawn(move || call.make(target))
+    }
+}
+
+/// More than what a segment holds.
+const SEGMENT_BYTES: u64 = 66 << 20;
+
+const PHASES: [Phase; 2] = [Phase::Before, Phase::After];
+
+/// Kills at every point; gives the figures.
+#[must_use]
+pub fn points(context: Context<'_>) -> String {
+    let mut dice = Dice::new(context.seed, "points");
+    let mut bench = Bench::prepare(context);
+    for which in Which::BOTH {
+        fresh(&mut bench, which);
+    }
+    Which::BOTH.iter().for_each(|which| bench.start(*which));
+    let traffic = bench.line.traffic(Mix::default(), context.seed);
+    traffic.go_on_for(5);
+    in_traffic(&mut bench, TRAFFIC, &mut dice, &traffic);
+    bench.disks.iter().for_each(|disk| disk.refuse_exclusive_renames(true));
+    in_traffic(&mut bench, LINKING, &mut dice, &traffic);
+    bench.disks.iter().for_each(|disk| disk.refuse_exclusive_renames(false));
+    for which in Which::BOTH {
+        at_starts(&mut bench, which);
+    }
+    let verdict = bench.line.conclude(traffic);
+    assert!(verdict.findings.is_empty(), "seed {}: {verdict}\n{}", context.seed, verdict.findings.join("\n"));
+    let figures = told(&bench);
+    format!("{figures}; {verdict}")
+}
+
+/// Every call that an engine made is in a list.
+fn told(bench: &Bench) -> String {
+    let rolling = ROLL.iter().map(|(act, _)| *act);
+    let known: Vec<Act> = [FRESH, START, TRAFFIC, LINKING, BESIDE].concat().into_iter().chain(rolling).collect();
+    let known = [known, OPENING.to_vec(), vec![UNLINK]].concat();
+    for which in Which::BOTH {
+        let unknown = bench.disk(which).unknown(&known);
+        let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+        assert!(names.is_empty(), "calls of an engine that are no points yet: {}", names.join(", "));
+    }
+    let kills: u64 = bench.killed.values().sum();
+    format!("{} points met, {kills} kills", bench.killed.len())
+}
+
+fn fresh(bench: &mut Bench, which: Which) {
+    for act in FRESH {
+        for phase in PHASES {
+            empty(&bench.line.place.state(which));
+            met_by_a_start(bench, which, *act, phase, |bench| empty(&bench.line.place.state(which)));
+            bench.start(which);
+            bench.line.engine(which).kill();
+        }
+    }
+    empty(&bench.line.place.state(which));
+}
+
+/// Starts until one dies at the point: the watch begins a moment after the start, which may be too late.
+fn met_by_a_start(bench: &mut Bench, which: Which, act: Act, phase: Phase, again: impl Fn(&Bench)) {
+    let tries = 5;
+    for _ in 0..tries {
+        if bench.dies_while_it_starts(which, act, phase) {
+            return;
+        }
+        bench.line.engine(which).kill();
+        again(bench);
+    }
+    panic!("`{}` did not meet {act} {phase:?} in {tries} starts\n{}", which.side(), bench.line.logs());
+}
+
+fn in_traffic(bench: &mut Bench, acts: &[Act], dice: &mut Dice, traffic: &Traffic) {
+    for which in Which::BOTH {
+        for act in acts {
+            for phase in PHASES {
+                bench.dies_in_traffic(which, *act, phase, dice.within(1, 4));
+                bench.start(which);
+            }
+        }
+        traffic.go_on_for(5);
+    }
+}
+
+/// Met by a start over a log with a torn tail, and over a segment that was being prepared.
+const OPENING: &[Act] = &[act("segment", "truncate"), act("prepared", "unlink")];
+const UNLINK: Act = act("segment", "unlink");
+
+fn at_starts(bench: &mut Bench, which: Which) {
+    for act in START {
+        for phase in PHASES {
+            bench.line.engine(which).kill();
+            met_by_a_start(bench, which, *act, phase, |_| {});
+            bench.start(which);
+        }
+    }
+    for act in OPENING {
+        for phase in PHASES {
+            bench.line.engine(which).kill();
+            let prepare = |bench: &Bench| leave_behind(bench, which);
+            prepare(bench);
+            met_by_a_start(bench, which, *act, phase, prepare);
+            bench.start(which);
+        }
+    }
+}
+
+/// What a crash in the middle of an append and of a roll leaves.
+fn leave_behind(bench: &Bench, which: Which) {
+    let segment = bench.newest_segment(which);
+    std::fs::OpenOptions::new().append(true).open(&segment).unwrap().write_all(&[7; 100]).unwrap();
+    let number = segment.file_stem().and_then(|stem| u64::from_str_radix(&stem.to_string_lossy(), 16).ok()).unwrap();
+    std::fs::write(segment.with_file_name(format!("{:016x}.new", number + 1)), b"begun").unwrap();
+}
+
+/// Kills at every point of a roll; gives the figures.
+#[must_use]
+pub fn rolls(context: Context<'_>) -> String {
+    let mut bench = Bench::prepare(context);
+    Which::BOTH.iter().for_each(|which| bench.start(*which));
+    let traffic = bench.line.traffic(Mix { callers: 2, ..Mix::default() }, context.seed);
+    let mut uploads = Vec::new();
+    for which in Which::BOTH {
+        // The first upload is met by the roll's first point; what it left is rolled by every start.
+        for (number, (act, phase)) in ROLL.iter().enumerate() {
+            if number == 0 {
+                uploads.push(bench.upload());
+            } else {
+                bench.line.engine(which).spawn();
+            }
+            bench.dies_in_traffic(which, *act, *phase, 1);
+        }
+        bench.start(which);
+        for phase in PHASES {
+            uploads.push(bench.upload());
+            bench.dies_in_traffic(which, act("state-dir", "fsync"), phase, 1);
+            if phase == Phase::Before {
+                bench.start(which);
+            }
+        }
+        for phase in PHASES {
+            // The segments that the rolls made superfluous are unlinked by the next start, or when nobody needs them.
+            bench.line.engine(which).spawn();
+            bench.dies_in_traffic(which, UNLINK, phase, 1);
+        }
+        bench.start(which);
+    }
+    traffic.go_on_for(10);
+    let mut records = traffic.stop();
+    records.extend(uploads.into_iter().map(|upload| upload.join().unwrap()));
+    let verdict = bench.line.judge(&records);
+    assert!(verdict.findings.is_empty(), "seed {}: {verdict}\n{}", context.seed, verdict.findings.join("\n"));
+    format!("{}; {verdict}", told(&bench))
+}
