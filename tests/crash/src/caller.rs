@@ -39,11 +39,13 @@ pub struct Mix {
     pub length: u64,
     /// Longest time the upstream takes, in milliseconds.
     pub delay_ms: u64,
+    /// With operations, whose results are kept.
+    pub operations: bool,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { callers: 8, length: 3000, delay_ms: 15 }
+        Self { callers: 8, length: 3000, delay_ms: 15, operations: true }
     }
 }
 
@@ -143,7 +145,8 @@ impl Call {
 
 /// A call as the mix has it.
 fn drawn(mix: Mix, dice: &mut Dice) -> Call {
-    let kind = *dice.pick(&[Kind::Get, Kind::Keyed, Kind::Post, Kind::Post, Kind::Operation, Kind::Operation]);
+    let kinds = [Kind::Get, Kind::Keyed, Kind::Post, Kind::Post, Kind::Operation, Kind::Operation];
+    let kind = *dice.pick(&kinds[..if mix.operations { 6 } else { 4 }]);
     let length = |dice: &mut Dice| if dice.percent(4) { mix.length * 40 } else { dice.below(mix.length + 1) };
     let (body, answer) = (length(dice), length(dice));
     Call { kind, body, answer, delay_ms: dice.below(mix.delay_ms + 1), absolute: dice.percent(50) }

@@ -1,18 +1,24 @@
 //! What is proved, each in a file of its own.
 
 mod cuts;
+mod damage;
 mod full;
 mod kills;
+mod pauses;
 mod points;
+mod restored;
 
 use crate::line::Which;
 use crate::runner::Scenario;
 use crate::volume::Need;
 
 pub use cuts::{cuts, lies};
+pub use damage::{damage, twins};
 pub use full::{On, full};
 pub use kills::kills;
+pub use pauses::pauses;
 pub use points::{points, rolls};
+pub use restored::restored;
 
 /// Every scenario of the test, those that take longest first.
 pub const ALL: &[Scenario] = &[
@@ -47,4 +53,17 @@ pub const ALL: &[Scenario] = &[
         needs: &[],
         run: |context| full(context, Which::Far, On::Memory),
     },
+    Scenario { name: "engines_that_stand_still_lose_nothing", needs: &[], run: |context| pauses(context, 12) },
+    Scenario {
+        name: "a_near_state_from_a_backup_is_noticed_and_nothing_is_doubled",
+        needs: &[],
+        run: |context| restored(context, Which::Near),
+    },
+    Scenario {
+        name: "a_far_state_from_a_backup_is_noticed_and_nothing_is_doubled",
+        needs: &[],
+        run: |context| restored(context, Which::Far),
+    },
+    Scenario { name: "damage_is_named_and_left_as_it_is", needs: &[], run: |context| damage(context) },
+    Scenario { name: "a_second_engine_on_a_state_names_the_first", needs: &[], run: |context| twins(context) },
 ];

@@ -267,7 +267,9 @@ fn leave_behind(bench: &Bench, which: Which) {
 pub fn rolls(context: Context<'_>) -> String {
     let mut bench = Bench::prepare(context);
     Which::BOTH.iter().for_each(|which| bench.start(*which));
-    let traffic = bench.line.traffic(Mix { callers: 2, ..Mix::default() }, context.seed);
+    // A kept result would keep its whole segment.
+    let mix = Mix { callers: 2, operations: false, ..Mix::default() };
+    let traffic = bench.line.traffic(mix, context.seed);
     let mut uploads = Vec::new();
     for which in Which::BOTH {
         // The first upload is met by the roll's first point; what it left is rolled by every start.
