@@ -6,18 +6,20 @@ mod full;
 mod kills;
 mod pauses;
 mod points;
+mod real;
 mod restored;
 
 use crate::line::Which;
 use crate::runner::Scenario;
-use crate::volume::Need;
+use crate::volume::{LoopKind, Need};
 
 pub use cuts::{cuts, lies};
 pub use damage::{damage, twins};
-pub use full::{On, full};
+pub use full::full;
 pub use kills::kills;
 pub use pauses::pauses;
 pub use points::{points, rolls};
+pub use real::real;
 pub use restored::restored;
 
 /// Every scenario of the test, those that take longest first.
@@ -46,12 +48,12 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "a_full_disk_of_the_near_side_loses_nothing",
         needs: &[],
-        run: |context| full(context, Which::Near, On::Memory),
+        run: |context| full(context, Which::Near),
     },
     Scenario {
         name: "a_full_disk_of_the_far_side_loses_nothing",
         needs: &[],
-        run: |context| full(context, Which::Far, On::Memory),
+        run: |context| full(context, Which::Far),
     },
     Scenario { name: "engines_that_stand_still_lose_nothing", needs: &[], run: |context| pauses(context, 12) },
     Scenario {
@@ -66,4 +68,19 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario { name: "damage_is_named_and_left_as_it_is", needs: &[], run: |context| damage(context) },
     Scenario { name: "a_second_engine_on_a_state_names_the_first", needs: &[], run: |context| twins(context) },
+    Scenario {
+        name: "on_ext4_nothing_is_lost",
+        needs: &[Need::Loop(LoopKind::Ext4)],
+        run: |context| real(context, LoopKind::Ext4),
+    },
+    Scenario {
+        name: "on_xfs_nothing_is_lost",
+        needs: &[Need::Loop(LoopKind::Xfs)],
+        run: |context| real(context, LoopKind::Xfs),
+    },
+    Scenario {
+        name: "on_btrfs_nothing_is_lost",
+        needs: &[Need::Loop(LoopKind::Btrfs)],
+        run: |context| real(context, LoopKind::Btrfs),
+    },
 ];

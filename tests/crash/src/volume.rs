@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::run;
+use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::process::{eventually, run};
 
 /// What a scenario needs of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ fn kernel_knows(name: &str) -> Result<(), String> {
 pub struct Volume {
     /// Where it is mounted.
     pub folder: PathBuf,
-    image: Option<PathBuf>,
+    image: Option<(PathBuf, LoopKind)>,
 }
 
 impl Volume {
@@ -110,40 +112,83 @@ impl Volume {
         Self { folder: folder.to_owned(), image: None }
     }
 
-    /// A file system in a file of this size.
+    /// A file system in a file, of the smallest size that all programs make without complaint.
     #[must_use]
-    pub fn in_file(folder: &Path, kind: LoopKind, mebibytes: u64) -> Self {
+    pub fn in_file(folder: &Path, kind: LoopKind) -> Self {
+        let mebibytes = match kind {
+            LoopKind::Ext4 => 128,
+            LoopKind::Xfs => 320,
+            LoopKind::Btrfs => 192,
+        };
         let image = folder.with_extension(kind.name());
         std::fs::File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
         run(Command::new(format!("mkfs.{}", kind.name())).arg("-q").arg(&image)).unwrap();
-        run(Command::new("mount").args(["-t", kind.name(), "-o", "loop"]).arg(&image).arg(folder)).unwrap();
-        Self { folder: folder.to_owned(), image: Some(image) }
+        let volume = Self { folder: folder.to_owned(), image: Some((image, kind)) };
+        volume.mount_again();
+        volume
     }
 
-    /// Makes it read-only or writable again, in mid-traffic; false where it is busy.
+    fn mount_again(&self) {
+        let Some((image, kind)) = &self.image else { return };
+        let mut mount = Command::new("mount");
+        run(mount.args(["-t", kind.name(), "-o", "loop"]).arg(image).arg(&self.folder)).unwrap();
+    }
+
+    /// Makes it read-only (`ro`) or writable (`rw`) for everybody.
     ///
     /// # Errors
-    /// What `mount` said.
+    /// Somebody is writing.
     pub fn remount(&self, options: &str) -> Result<(), String> {
         run(Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.folder)).map(drop)
     }
 
-    /// Fills it up to the last block but for so many bytes; gives the file that does.
+    /// Lets it fail under its writers, as it does when its device fails; false where that cannot be had.
     #[must_use]
-    pub fn fill(&self, leave: u64) -> PathBuf {
-        use std::io::Write;
-        let ballast = self.folder.join("ballast");
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&ballast).unwrap();
-        let block = vec![0x5a; 64 << 10];
-        for size in [block.len(), 4096, 512] {
-            while file.write(&block[..size]).is_ok_and(|written| written > 0) {}
-            let _ = file.sync_all();
+    pub fn fails(&self) -> bool {
+        let mut command = match self.image {
+            Some((_, LoopKind::Ext4)) => {
+                let mut mount = Command::new("mount");
+                mount.args(["-o", "remount,abort"]);
+                mount
+            }
+            Some((_, LoopKind::Xfs)) => {
+                let mut shutdown = Command::new("xfs_io");
+                shutdown.args(["-x", "-c", "shutdown"]);
+                shutdown
+            }
+            _ => return false,
+        };
+        run(command.arg(&self.folder)).unwrap();
+        true
+    }
+
+    /// Takes it down and mounts it again, which repairs it from its own journal. Nobody may use it for long.
+    pub fn repair(&self) {
+        eventually("the volume can be taken down", || run(Command::new("umount").arg(&self.folder)).ok());
+        self.mount_again();
+    }
+
+    /// Takes all its space; gives the files that do.
+    #[must_use]
+    pub fn fill(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for number in 0..40 {
+            let ballast = self.folder.join(format!("ballast-{number}"));
+            let Ok(file) = std::fs::File::create(&ballast) else { break };
+            files.push(ballast);
+            let mut length = 0;
+            let mut step = 64 << 20;
+            while step >= 4096 {
+                match fallocate(&file, FallocateFlags::empty(), length, step) {
+                    Ok(()) => length += step,
+                    Err(_) => step /= 2,
+                }
+            }
+            if length < 64 << 10 {
+                break;
+            }
         }
-        if leave > 0 {
-            let length = file.metadata().unwrap().len();
-            file.set_len(length.saturating_sub(leave)).unwrap();
-        }
-        ballast
+        files
     }
 }
 
@@ -152,7 +197,7 @@ impl Drop for Volume {
         if let Err(error) = run(Command::new("umount").arg("--lazy").arg(&self.folder)) {
             eprintln!("a volume of a crash test could not be unmounted: {error}");
         }
-        if let Some(image) = &self.image {
+        if let Some((image, _)) = &self.image {
             let _ = std::fs::remove_file(image);
         }
     }
