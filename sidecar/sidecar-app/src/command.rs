@@ -72,6 +72,11 @@ pub enum BeginError {
     Stopping,
 }
 
+/// The engine stops, so what it knows of an operation cannot be told. This is not the same as knowing nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the engine is stopping")]
+pub struct Stopping;
+
 /// Why a record was not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {

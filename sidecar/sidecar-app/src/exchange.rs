@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 use wire::EndpointId;
 use wire::digest::Digest;
 
-use crate::command::{AppendError, BeginCall, BeginError, Command, Found, Lane, Outgoing, ReadReply, StoredResult};
+use crate::command::{
+    AppendError, BeginCall, BeginError, Command, Found, Lane, Outgoing, ReadReply, Stopping, StoredResult,
+};
 use crate::driver::Event;
 use crate::record::{self, Incoming, ReadError};
 
@@ -54,29 +56,38 @@ impl DriverHandle {
     }
 
     /// What is known of an operation, if it is known.
-    pub async fn operation(&self, id: OperationId) -> Option<OperationView> {
+    ///
+    /// # Errors
+    /// The driver is gone.
+    pub async fn operation(&self, id: OperationId) -> Result<Option<OperationView>, Stopping> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Operation { id, reply });
-        answer.await.ok().flatten()
+        answer.await.map_err(|_| Stopping)
     }
 
     /// The operations known here, newest first, at most `limit`.
-    pub async fn operations(&self, limit: usize) -> Vec<OperationView> {
+    ///
+    /// # Errors
+    /// The driver is gone.
+    pub async fn operations(&self, limit: usize) -> Result<Vec<OperationView>, Stopping> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Operations { limit, reply });
-        answer.await.unwrap_or_default()
+        answer.await.map_err(|_| Stopping)
     }
 
     /// A reader of the stored response of an operation. It may be read while it still arrives, and again.
-    pub async fn stored_result(&self, id: OperationId) -> StoredResult<RecordReader> {
+    ///
+    /// # Errors
+    /// The driver is gone.
+    pub async fn stored_result(&self, id: OperationId) -> Result<StoredResult<RecordReader>, Stopping> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::StoredResult { id, reply });
-        match answer.await {
-            Ok(StoredResult::Ready(lane)) => StoredResult::Ready(RecordReader::new(self.clone(), lane, true)),
-            Ok(StoredResult::Pending(view)) => StoredResult::Pending(view),
-            Ok(StoredResult::Gone(view)) => StoredResult::Gone(view),
-            Ok(StoredResult::Unknown) | Err(_) => StoredResult::Unknown,
-        }
+        Ok(match answer.await.map_err(|_| Stopping)? {
+            StoredResult::Ready(lane) => StoredResult::Ready(RecordReader::new(self.clone(), lane, true)),
+            StoredResult::Pending(view) => StoredResult::Pending(view),
+            StoredResult::Gone(view) => StoredResult::Gone(view),
+            StoredResult::Unknown => StoredResult::Unknown,
+        })
     }
 
     /// Asks the driver for its state, for `/statusz` and the metrics. `None` when it does not answer.
@@ -348,5 +359,27 @@ pub fn far_exchange(driver: &DriverHandle, request: Lane, attempt: u32, cancelle
         dispatch: DispatchMark::new(driver.clone(), request, attempt),
         attempt,
         cancelled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+
+    use disk::log::{Log, LogOptions, MemStorage};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stopping_engine_says_that_an_operation_was_never_accepted() {
+        let (log, _) = Log::open_on(Arc::new(MemStorage::new()), [0; 16], LogOptions::default()).unwrap();
+        let (events, driver) = channel();
+        let handle = DriverHandle::new(events, log.reader());
+        drop(driver);
+        let id = OperationId::v7(1, &[0; 10]);
+        assert_eq!(handle.operation(id).await, Err(Stopping));
+        assert_eq!(handle.operations(10).await, Err(Stopping));
+        assert!(matches!(handle.stored_result(id).await, Err(Stopping)));
     }
 }

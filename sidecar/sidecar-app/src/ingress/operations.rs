@@ -8,7 +8,7 @@ use layer2_http::problem::{Problem, ProblemKind};
 
 use super::{Ingress, json, request, response};
 use crate::body::BoxedBody;
-use crate::command::StoredResult;
+use crate::command::{Stopping, StoredResult};
 
 const ROOT: &str = "/v1/operations";
 /// Operations that one list shows at most.
@@ -34,7 +34,7 @@ pub(super) async fn answer(ingress: &Ingress, request: &Request<Incoming>) -> Re
     }
     let rest = request.uri().path().strip_prefix(ROOT).unwrap_or_default().trim_start_matches('/');
     if rest.is_empty() {
-        let list = ingress.driver.operations(LIST_MAX).await;
+        let list = ingress.driver.operations(LIST_MAX).await.map_err(stopping)?;
         return Ok(json(200, serde_json::to_vec(&list).unwrap_or_default()));
     }
     let (name, part) = rest.split_once('/').map_or((rest, None), |(name, part)| (name, Some(part)));
@@ -42,7 +42,7 @@ pub(super) async fn answer(ingress: &Ingress, request: &Request<Incoming>) -> Re
         OperationId::parse(name).map_err(|error| Problem::new(ProblemKind::UnknownOperation, error.to_string()))?;
     match part {
         None => {
-            let view = ingress.driver.operation(id).await.ok_or_else(|| unknown(id))?;
+            let view = ingress.driver.operation(id).await.map_err(stopping)?.ok_or_else(|| unknown(id))?;
             Ok(json(200, serde_json::to_vec(&view).unwrap_or_default()))
         }
         Some("result") => result(ingress, id).await,
@@ -51,10 +51,11 @@ pub(super) async fn answer(ingress: &Ingress, request: &Request<Incoming>) -> Re
 }
 
 async fn result(ingress: &Ingress, id: OperationId) -> Result<Response<BoxedBody>, Problem> {
-    match ingress.driver.stored_result(id).await {
+    match ingress.driver.stored_result(id).await.map_err(stopping)? {
         StoredResult::Ready(mut reader) => match request::final_head(&mut reader).await {
             Ok(payload) => {
-                let to_head = ingress.driver.operation(id).await.is_some_and(|view| view.method == "HEAD");
+                let view = ingress.driver.operation(id).await.map_err(stopping)?;
+                let to_head = view.is_some_and(|view| view.method == "HEAD");
                 let mut response = response::of_records(ingress, payload, reader, id, to_head).await?;
                 if to_head {
                     // The length that the HEAD told of is not that of this answer.
@@ -79,6 +80,11 @@ fn ended(view: &OperationView) -> Problem {
     let kind = view.problem.as_deref().and_then(ProblemKind::from_slug).unwrap_or(ProblemKind::ResultGone);
     let detail = format!("the operation ended as {} and no response of it is kept", view.state);
     Problem::new(kind, detail).of(view.id).executed(view.executed.unwrap_or(Executed::Maybe))
+}
+
+/// Whoever asks must not take this for an operation that was never accepted.
+fn stopping(stopping: Stopping) -> Problem {
+    Problem::new(ProblemKind::LogFull, format!("{stopping}; ask again")).retry_after(5)
 }
 
 fn unknown(id: OperationId) -> Problem {

@@ -274,7 +274,7 @@ pub(super) async fn final_head(reader: &mut RecordReader) -> Result<bytes::Bytes
 
 /// The problem of an exchange that ended without a response.
 pub(super) async fn failed(ingress: &Ingress, operation: OperationId, error: &ReadError) -> Problem {
-    let view = ingress.driver.operation(operation).await;
+    let view = ingress.driver.operation(operation).await.ok().flatten();
     let executed = view.as_ref().and_then(|view| view.executed).unwrap_or(Executed::Maybe);
     let kind = view
         .and_then(|view| view.problem)
