@@ -104,7 +104,13 @@ impl CutDisk {
     /// # Errors
     /// There is no such process.
     pub fn arm(&self, pid: u32, trigger: Trigger) -> io::Result<()> {
-        self.disk().watch.arm(pid, trigger)
+        self.disk().watch.arm(Some(pid), trigger)
+    }
+
+    /// Watches the next engine that uses the disk, from its first call on.
+    pub fn arm_next(&self, trigger: Trigger) {
+        // Only a process that is named may be missing.
+        let _ = self.disk().watch.arm(None, trigger);
     }
 
     /// Watches nobody.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -70,10 +71,19 @@ pub(super) fn role(folder: &'static str, name: &OsStr, is_folder: bool) -> &'sta
     }
 }
 
+/// Who is watched.
+#[derive(Debug)]
+enum Victim {
+    Nobody,
+    /// The next engine that uses the disk, from its first call on.
+    NextEngine,
+    Process(u32, OwnedFd),
+}
+
 /// The victim and what was seen of it.
 #[derive(Debug)]
 pub(super) struct Watch {
-    victim: Option<(u32, OwnedFd)>,
+    victim: Victim,
     threads: HashMap<u32, bool>,
     trigger: Trigger,
     left: u64,
@@ -86,7 +96,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new() -> Self {
         Self {
-            victim: None,
+            victim: Victim::Nobody,
             threads: HashMap::new(),
             trigger: Trigger::Never,
             left: 0,
@@ -95,10 +105,12 @@ impl Watch {
         }
     }
 
-    /// Watches a child of this process, which has not been waited for.
-    pub(super) fn arm(&mut self, pid: u32, trigger: Trigger) -> std::io::Result<()> {
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(std::io::ErrorKind::InvalidInput)?;
-        self.victim = Some((pid, pidfd_open(number, PidfdFlags::empty())?));
+    /// Watches a child of this process, which has not been waited for; without a number, the next engine that uses the disk.
+    pub(super) fn arm(&mut self, pid: Option<u32>, trigger: Trigger) -> io::Result<()> {
+        self.victim = match pid {
+            Some(pid) => Victim::Process(pid, open(pid)?),
+            None => Victim::NextEngine,
+        };
         self.threads.clear();
         self.trigger = trigger;
         self.left = match trigger {
@@ -110,18 +122,28 @@ impl Watch {
     }
 
     pub(super) fn disarm(&mut self) {
-        self.victim = None;
+        self.victim = Victim::Nobody;
         self.trigger = Trigger::Never;
     }
 
     /// Is this thread one of the victim's?
     pub(super) fn is_victim(&mut self, thread: u32) -> bool {
-        let Some((pid, _)) = &self.victim else { return false };
-        let pid = *pid;
-        *self
-            .threads
-            .entry(thread)
-            .or_insert_with(|| thread == pid || Path::new(&format!("/proc/{pid}/task/{thread}")).exists())
+        if let Some(known) = self.threads.get(&thread) {
+            return *known;
+        }
+        let is_victim = match &self.victim {
+            Victim::Nobody => return false,
+            Victim::Process(pid, _) => thread == *pid || Path::new(&format!("/proc/{pid}/task/{thread}")).exists(),
+            Victim::NextEngine => match engine_of(thread) {
+                Some((pid, process)) => {
+                    self.victim = Victim::Process(pid, process);
+                    true
+                }
+                None => false,
+            },
+        };
+        self.threads.insert(thread, is_victim);
+        is_victim
     }
 
     /// The victim is at this point: is it to go no further? It is killed then.
@@ -145,7 +167,7 @@ impl Watch {
             return false;
         }
         self.fired = Some((act, phase));
-        if let Some((_, process)) = &self.victim {
+        if let Victim::Process(_, process) = &self.victim {
             // It fails only if the process has ended by itself.
             let _ = pidfd_send_signal(process, Signal::KILL);
         }
@@ -161,6 +183,20 @@ impl Watch {
     pub(super) fn unknown(&self, known: &[Act]) -> BTreeSet<Act> {
         self.met.keys().filter(|act| !known.contains(act)).copied().collect()
     }
+}
+
+fn open(pid: u32) -> io::Result<OwnedFd> {
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(pidfd_open(number, PidfdFlags::empty())?)
+}
+
+/// The process of a thread, if it is an engine.
+fn engine_of(thread: u32) -> Option<(u32, OwnedFd)> {
+    let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let pid: u32 = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()?;
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let is_engine = command.split(|byte| *byte == 0).nth(1) == Some(b"sidecar");
+    is_engine.then(|| open(pid).ok()).flatten().map(|process| (pid, process))
 }
 
 #[cfg(test)]
@@ -185,7 +221,7 @@ mod tests {
     fn a_process_that_is_not_the_victim_does_not_count() {
         let mut watch = Watch::new();
         assert!(!watch.is_victim(std::process::id()));
-        watch.arm(std::process::id(), Trigger::Never).unwrap();
+        watch.arm(Some(std::process::id()), Trigger::Never).unwrap();
         assert!(watch.is_victim(std::process::id()) && !watch.is_victim(u32::MAX));
     }
 }

@@ -39,10 +39,8 @@ impl Bench {
         &self.disks[usize::from(which == Which::Far)]
     }
 
-    /// Lets the power of one side fail at its nth call that changes or syncs something, loses, and starts again. The start
-    /// may be hit by the next cut: then it is that one's turn.
-    fn cut(&mut self, which: Which, pid: u32, calls: u64, loss: Loss, dice: &mut Dice) -> CutReport {
-        self.disk(which).arm(pid, Trigger::PowerCut(calls)).unwrap();
+    /// Waits until the power of one side fails, as it is armed to, and loses.
+    fn cut(&mut self, which: Which, loss: Loss, dice: &mut Dice) -> CutReport {
         let engine = self.line.engine(which);
         eventually("the power fails", || engine.has_ended().then_some(()));
         engine.kill();
@@ -64,11 +62,11 @@ fn cut_under_traffic(context: Context<'_>, cuts: u64, telling: bool) -> (CutRepo
     while number < cuts {
         let which = *dice.pick(&Which::BOTH);
         let mut loss = *dice.pick(&Loss::ALL);
-        let mut calls = dice.within(1, 90);
-        let mut pid = bench.line.engine(which).id();
+        let pid = bench.line.engine(which).id();
+        bench.disk(which).arm(pid, Trigger::PowerCut(dice.within(1, 90))).unwrap();
         // A cut may be followed by one in the middle of the start that it makes necessary.
         loop {
-            let report = bench.cut(which, pid, calls, loss, &mut dice);
+            let report = bench.cut(which, loss, &mut dice);
             sum.pending += report.pending;
             sum.dropped += report.dropped;
             sum.torn += report.torn;
@@ -78,8 +76,8 @@ fn cut_under_traffic(context: Context<'_>, cuts: u64, telling: bool) -> (CutRepo
             }
             at_start += 1;
             loss = *dice.pick(&Loss::ALL);
-            calls = dice.within(1, 8);
-            pid = bench.line.engine(which).spawn();
+            bench.disk(which).arm_next(Trigger::PowerCut(dice.within(1, 12)));
+            bench.line.engine(which).spawn();
         }
         bench.line.engine(which).start_and_wait();
         if number % 4 == 0 {

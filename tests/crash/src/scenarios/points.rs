@@ -109,38 +109,33 @@ impl Bench {
         files.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap()
     }
 
-    /// Starts an engine that is to die at this point of its start; false if it got ready instead.
-    fn dies_while_it_starts(&mut self, which: Which, act: Act, phase: Phase) -> bool {
-        let pid = self.line.engine(which).spawn();
-        self.disk(which).arm(pid, Trigger::Point(act, phase, 1)).unwrap();
-        let ready = self.line.engine(which).ready_or_ended();
-        !ready && self.buried(which, act, phase)
+    /// Starts an engine that is to die at this point.
+    fn dies_after_start(&mut self, which: Which, act: Act, phase: Phase) {
+        self.disk(which).arm_next(Trigger::Point(act, phase, 1));
+        self.line.engine(which).spawn();
+        self.dies(which, act, phase);
     }
 
     /// Waits until a running engine dies at the nth occurrence of this point.
     fn dies_in_traffic(&mut self, which: Which, act: Act, phase: Phase, nth: u64) {
         let pid = self.line.engine(which).id();
         self.disk(which).arm(pid, Trigger::Point(act, phase, nth)).unwrap();
-        let engine = self.line.engine(which);
-        eventually(&format!("`{}` meets {act} {phase:?}", which.side()), || engine.has_ended().then_some(()));
-        assert!(self.buried(which, act, phase), "{}", self.line.logs());
+        self.dies(which, act, phase);
     }
 
-    /// It has ended: by us?
-    fn buried(&mut self, which: Which, act: Act, phase: Phase) -> bool {
+    fn dies(&mut self, which: Which, act: Act, phase: Phase) {
+        let engine = self.line.engine(which);
+        eventually(&format!("`{}` meets {act} {phase:?}", which.side()), || engine.has_ended().then_some(()));
         let fired = self.disk(which).fired();
         self.disk(which).disarm();
         self.line.engine(which).kill();
-        if fired == Some((act, phase)) {
-            *self.killed.entry(format!("{} {act} {phase:?}", which.side())).or_default() += 1;
-        }
-        fired == Some((act, phase))
+        assert_eq!(fired, Some((act, phase)), "it ended by itself\n{}", self.line.logs());
+        *self.killed.entry(format!("{} {act} {phase:?}", which.side())).or_default() += 1;
     }
 
     fn start(&mut self, which: Which) {
-        let pid = self.line.engine(which).spawn();
-        self.disk(which).arm(pid, Trigger::Never).unwrap();
-        self.line.engine(which).wait_until_ready();
+        self.disk(which).arm_next(Trigger::Never);
+        self.line.engine(which).start_and_wait();
     }
 
     /// An upload that fills a segment of both logs, under way.
@@ -198,25 +193,12 @@ fn fresh(bench: &mut Bench, which: Which) {
     for act in FRESH {
         for phase in PHASES {
             empty(&bench.line.place.state(which));
-            met_by_a_start(bench, which, *act, phase, |bench| empty(&bench.line.place.state(which)));
+            bench.dies_after_start(which, *act, phase);
             bench.start(which);
             bench.line.engine(which).kill();
         }
     }
     empty(&bench.line.place.state(which));
-}
-
-/// Starts until one dies at the point: the watch begins a moment after the start, which may be too late.
-fn met_by_a_start(bench: &mut Bench, which: Which, act: Act, phase: Phase, again: impl Fn(&Bench)) {
-    let tries = 5;
-    for _ in 0..tries {
-        if bench.dies_while_it_starts(which, act, phase) {
-            return;
-        }
-        bench.line.engine(which).kill();
-        again(bench);
-    }
-    panic!("`{}` did not meet {act} {phase:?} in {tries} starts\n{}", which.side(), bench.line.logs());
 }
 
 fn in_traffic(bench: &mut Bench, acts: &[Act], dice: &mut Dice, traffic: &Traffic) {
@@ -239,16 +221,15 @@ fn at_starts(bench: &mut Bench, which: Which) {
     for act in START {
         for phase in PHASES {
             bench.line.engine(which).kill();
-            met_by_a_start(bench, which, *act, phase, |_| {});
+            bench.dies_after_start(which, *act, phase);
             bench.start(which);
         }
     }
     for act in OPENING {
         for phase in PHASES {
             bench.line.engine(which).kill();
-            let prepare = |bench: &Bench| leave_behind(bench, which);
-            prepare(bench);
-            met_by_a_start(bench, which, *act, phase, prepare);
+            leave_behind(bench, which);
+            bench.dies_after_start(which, *act, phase);
             bench.start(which);
         }
     }
@@ -276,10 +257,10 @@ pub fn rolls(context: Context<'_>) -> String {
         for (number, (act, phase)) in ROLL.iter().enumerate() {
             if number == 0 {
                 uploads.push(bench.upload());
+                bench.dies_in_traffic(which, *act, *phase, 1);
             } else {
-                bench.line.engine(which).spawn();
+                bench.dies_after_start(which, *act, *phase);
             }
-            bench.dies_in_traffic(which, *act, *phase, 1);
         }
         bench.start(which);
         for phase in PHASES {
@@ -291,8 +272,7 @@ pub fn rolls(context: Context<'_>) -> String {
         }
         for phase in PHASES {
             // The segments that the rolls made superfluous are unlinked by the next start, or when nobody needs them.
-            bench.line.engine(which).spawn();
-            bench.dies_in_traffic(which, UNLINK, phase, 1);
+            bench.dies_after_start(which, UNLINK, phase);
         }
         bench.start(which);
     }
