@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::caller::{Call, Mix, Traffic};
 use crate::cutfs::{Act, CutDisk, Phase, Trigger};
 use crate::dice::Dice;
-use crate::line::{Line, Place, Which, empty};
+use crate::line::{Change, Line, Place, Which, empty};
 use crate::oracle::{Kind, Record};
 use crate::process::eventually;
 use crate::runner::Context;
@@ -92,10 +93,10 @@ impl Drop for Bench {
 }
 
 impl Bench {
-    fn prepare(context: Context<'_>) -> Self {
+    fn prepare(context: Context<'_>, change: Change) -> Self {
         let place = Place::new(context.inside);
         let disks = Which::BOTH.map(|which| CutDisk::mount_side(&place.disk(which)).unwrap());
-        let line = Line::prepare(place, context.seed, |_| {});
+        let line = Line::prepare(place, context.seed, change);
         disks.iter().for_each(CutDisk::settle);
         Self { line, disks, killed: BTreeMap::new() }
     }
@@ -155,7 +156,7 @@ const PHASES: [Phase; 2] = [Phase::Before, Phase::After];
 #[must_use]
 pub fn points(context: Context<'_>) -> String {
     let mut dice = Dice::new(context.seed, "points");
-    let mut bench = Bench::prepare(context);
+    let mut bench = Bench::prepare(context, |_| {});
     for which in Which::BOTH {
         fresh(&mut bench, which);
     }
@@ -246,9 +247,9 @@ fn leave_behind(bench: &Bench, which: Which) {
 /// Kills at every point of a roll; gives the figures.
 #[must_use]
 pub fn rolls(context: Context<'_>) -> String {
-    let mut bench = Bench::prepare(context);
+    // A kept result keeps its whole segment: of calls that had an id, and of those whose caller died with the engine.
+    let mut bench = Bench::prepare(context, |file| file.state.result_ttl = Duration::from_secs(1));
     Which::BOTH.iter().for_each(|which| bench.start(*which));
-    // A kept result would keep its whole segment.
     let mix = Mix { callers: 2, operations: false, ..Mix::default() };
     let traffic = bench.line.traffic(mix, context.seed);
     let mut uploads = Vec::new();
