@@ -270,4 +270,29 @@ mod tests {
         journal.roll(vec![(64, vec![1])]).unwrap();
         assert_eq!(journal.failure(), None);
     }
+
+    #[test]
+    fn an_entry_follows_one_that_found_no_space() {
+        let storage = Arc::new(MemStorage::new());
+        let (log, _) = Log::open_on(storage.clone(), [0; 16], LogOptions::default()).unwrap();
+        let mut journal = Journal::new(log);
+        storage.fail_at(storage.calls(), Fault::Full);
+        journal.note(64, &[1; 1000], false);
+        journal.note(64, b"later", true);
+        assert!(matches!(journal.append(64, &[b"later"], true), Err(LogError::Full { .. })));
+        drop(journal);
+        let (_, recovered) = Log::open_on(storage, [0; 16], LogOptions::default()).unwrap();
+        assert_eq!(recovered.count(), 0);
+    }
+
+    #[test]
+    fn a_broken_disk_is_reported_as_an_earlier_error() {
+        let storage = Arc::new(MemStorage::new());
+        let (log, _) = Log::open_on(storage.clone(), [0; 16], LogOptions::default()).unwrap();
+        let mut journal = Journal::new(log);
+        storage.fail_at(storage.calls(), Fault::Broken);
+        journal.note(64, b"lost", false);
+        let told = journal.append(64, &[b"later"], true).unwrap_err();
+        assert!(matches!(told, LogError::Io { .. }), "{told}");
+    }
 }
