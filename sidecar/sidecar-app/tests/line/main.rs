@@ -14,6 +14,7 @@ mod big;
 mod callers;
 mod client;
 mod crash;
+mod damage;
 mod doors;
 mod exchanges;
 mod forgotten;
