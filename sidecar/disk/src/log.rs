@@ -306,6 +306,16 @@ impl Log {
         self.table.holds(p.segment)
     }
 
+    /// The segments on disk and the bytes of each.
+    pub fn segments(&self) -> BTreeMap<u64, u64> {
+        self.table.lengths()
+    }
+
+    /// The entry at `from` was carried on: once its segment is gone, readers that still ask for it get the entry at `to`.
+    pub fn forward(&self, from: Position, to: Position) {
+        self.table.forward(from, to);
+    }
+
     /// Where the next entry will be. What it was after a commit is never undercut, over restarts too: a log
     /// that is behind what was once seen has been rolled back.
     pub fn end(&self) -> Position {

@@ -13,6 +13,7 @@
 //! | 134 | REQUEST_ENDED | peer 16 ‖ stream 8: my request stream got its FIN or was reset |
 //! | 135 | KEPT | peer 16 ‖ stream 8 ‖ operation 16 ‖ kept 1: the received stream is the stored result of the operation, or no longer |
 //! | 136 | FAR_OVER | peer 16 ‖ stream 8: the request of this stream has its answer, and more of it is not wanted |
+//! | 137 | MOVED | peer 16 ‖ direction 1 (0 received, 1 sent) ‖ three zeros ‖ record header 36 ‖ stored payload: the record lies here now |
 //!
 //! Integers are little-endian; a record header is seq, stream, offset (8 each), raw_len, stored_len (4 each), kind,
 //! flags, two zero octets. `SENT_AT`, `SPOOLED` and `MARK` stand only in checkpoints. Payloads longer than known are
@@ -20,6 +21,7 @@
 
 use bytes::Bytes;
 use disk::log::Position;
+use layer1_replication::Entry;
 use layer2_http::operation::OperationId;
 use wire::record::RecordHeader;
 use wire::{EndpointId, Incarnation, Seq, StreamId};
@@ -37,6 +39,9 @@ pub const LAYER2_FIRST: u8 = 64;
 pub const FAR_FIRST: u8 = 96;
 /// First kind of the engine's own entries.
 pub const ENGINE_FIRST: u8 = 128;
+
+/// A record that was carried on from an older segment.
+pub const MOVED: u8 = 137;
 
 const POSITION_LEN: usize = 12;
 
@@ -107,6 +112,15 @@ pub enum EngineEntry {
         /// The request's stream.
         stream: StreamId,
     },
+    /// A record was carried on: it lies in this very entry now.
+    Moved {
+        /// To or from which peer.
+        peer: EndpointId,
+        /// It is a record of mine.
+        sent: bool,
+        /// The record.
+        head: RecordHeader,
+    },
 }
 
 /// Who I am in this life of the log.
@@ -160,10 +174,11 @@ impl EngineEntry {
             Self::RequestEnded { .. } => 134,
             Self::Kept { .. } => 135,
             Self::FarOver { .. } => 136,
+            Self::Moved { .. } => MOVED,
         }
     }
 
-    /// The entry's payload.
+    /// The entry's payload; of a moved record, what comes before its own.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(112);
         match self {
@@ -203,6 +218,11 @@ impl EngineEntry {
             Self::Forgotten { peer, stream } | Self::RequestEnded { peer, stream } | Self::FarOver { peer, stream } => {
                 out.extend_from_slice(peer.as_bytes());
                 put_u64(&mut out, stream.get());
+            }
+            Self::Moved { peer, sent, head } => {
+                out.extend_from_slice(peer.as_bytes());
+                out.extend_from_slice(&[u8::from(*sent), 0, 0, 0]);
+                put_header(&mut out, head);
             }
             Self::Mark { peer, mark } => {
                 out.extend_from_slice(peer.as_bytes());
@@ -269,6 +289,7 @@ impl EngineEntry {
                 kept: input.array::<1>()? != [0],
             },
             136 => Self::FarOver { peer: input.endpoint()?, stream: input.stream()? },
+            MOVED => Self::Moved { peer: input.endpoint()?, sent: input.array::<4>()?[0] != 0, head: input.header()? },
             _ => return None,
         })
     }
@@ -276,7 +297,7 @@ impl EngineEntry {
 
 /// True for an entry that ends with a record's stored payload.
 pub fn holds_record(kind: u8) -> bool {
-    matches!(kind, SENT | RECEIVED)
+    matches!(kind, SENT | RECEIVED | MOVED)
 }
 
 /// The stored payload of a record at the end of its entry.
@@ -286,6 +307,39 @@ pub fn record_payload(kind: u8, body: &Bytes, stored_len: u32) -> Option<Bytes> 
     }
     let from = body.len().checked_sub(usize::try_from(stored_len).ok()?)?;
     Some(body.slice(from..))
+}
+
+/// A record with its payload, as it lies in an entry.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// To or from which peer.
+    pub peer: EndpointId,
+    /// It is a record of mine.
+    pub sent: bool,
+    /// Its header.
+    pub head: RecordHeader,
+    /// Its stored payload.
+    pub payload: Bytes,
+}
+
+/// The record in an entry, if there is one.
+pub fn placed_record(kind: u8, body: &Bytes) -> Option<Placed> {
+    let (peer, sent, head) = match kind {
+        MOVED => match EngineEntry::decode(kind, body)? {
+            EngineEntry::Moved { peer, sent, head } => (peer, sent, head),
+            _ => return None,
+        },
+        SENT | RECEIVED => {
+            let (peer, rest) = split_peer(body)?;
+            match Entry::decode_prefix(kind, rest).ok()?.0 {
+                Entry::Sent { head, .. } => (peer, true, head),
+                Entry::Received(meta) => (peer, false, meta.head),
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some(Placed { peer, sent, head, payload: record_payload(kind, body, head.stored_len)? })
 }
 
 /// Splits a layer-1 entry's payload into the peer and the rest.
@@ -393,6 +447,7 @@ mod tests {
             EngineEntry::RequestEnded { peer, stream },
             EngineEntry::Kept { peer, stream, operation: OperationId::from_bytes([9; 16]).unwrap(), kept: true },
             EngineEntry::FarOver { peer, stream },
+            EngineEntry::Moved { peer, sent: true, head },
         ];
         for entry in entries {
             let payload = entry.encode();

@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
+use disk::log::Position;
 use wire::StreamId;
+use wire::record::RecordHeader;
 
 use crate::command::Found;
 
@@ -217,6 +219,23 @@ impl Spool {
         self.streams.get(&stream)?.records.get(&0).copied()
     }
 
+    /// Where the record at an offset lies.
+    pub fn place(&self, stream: StreamId, offset: u64) -> Option<Position> {
+        Some(self.streams.get(&stream)?.records.get(&offset)?.position)
+    }
+
+    /// The record lies elsewhere now. False when it is not held.
+    pub fn move_to(&mut self, head: &RecordHeader, position: Position) -> bool {
+        let record = self.streams.get_mut(&head.stream).and_then(|stream| stream.records.get_mut(&head.offset));
+        match record.filter(|found| found.head.seq == head.seq) {
+            Some(found) => {
+                found.position = position;
+                true
+            }
+            None => false,
+        }
+    }
+
     /// The known streams.
     pub fn streams(&self) -> impl Iterator<Item = StreamId> + '_ {
         self.streams.keys().copied()
@@ -290,9 +309,8 @@ pub struct StreamMark {
 mod tests {
     //! The index alone, without a log.
     use super::*;
-    use disk::log::Position;
     use wire::Seq;
-    use wire::record::{RecordHeader, kind};
+    use wire::record::kind;
 
     fn stream() -> StreamId {
         StreamId::new(6).unwrap()

@@ -36,6 +36,7 @@ impl LogReader {
     /// [`LogError::Io`].
     pub fn read(&self, p: Position) -> Result<(u8, Bytes), LogError> {
         let opened = self.table.file(p)?;
+        let p = opened.at;
         let mut first = [0; FIRST_READ];
         let got = self.read_some(&opened, p, 0, &mut first)?;
         let header = self.header(&opened, p, &first[..got])?;
@@ -57,6 +58,7 @@ impl LogReader {
     /// As [`LogReader::read`].
     pub fn look(&self, p: Position) -> Result<(u8, u32), LogError> {
         let opened = self.table.file(p)?;
+        let p = opened.at;
         let mut head = [0; ENTRY_HEADER_LEN as usize];
         let got = self.read_some(&opened, p, 0, &mut head)?;
         let header = self.header(&opened, p, &head[..got])?;
@@ -85,6 +87,7 @@ impl LogReader {
     /// As [`LogReader::read`], and [`LogError::OutOfRange`] if the entry is shorter.
     pub fn read_at(&self, p: Position, skip: usize, len: usize) -> Result<Bytes, LogError> {
         let opened = self.table.file(p)?;
+        let p = opened.at;
         let mut head = [0; ENTRY_HEADER_LEN as usize];
         let got = self.read_some(&opened, p, 0, &mut head)?;
         let header = self.header(&opened, p, &head[..got])?;

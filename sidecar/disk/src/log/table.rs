@@ -1,5 +1,5 @@
 //! The segments on disk, shared between the log and its readers: lengths, salts, and a bounded set of open
-//! files.
+//! files, and where entries were carried to.
 //!
 //! Invariants: at most [`OPEN_FILES_MAX`] files are kept open here; a segment leaves the table only after it
 //! was unlinked, and a reader that holds its file keeps reading. It does not decide what is unlinked.
@@ -34,6 +34,8 @@ impl Slot {
 
 struct Inner {
     slots: BTreeMap<u64, Slot>,
+    /// Where entries were carried to. Used for positions whose segment is gone.
+    forwards: BTreeMap<Position, Position>,
     uses: u64,
     verified: BTreeSet<Position>,
 }
@@ -47,35 +49,56 @@ pub(super) struct Table {
 pub(super) struct Opened {
     pub(super) file: Arc<dyn StoredFile>,
     pub(super) salt: u64,
+    /// Where the entry is: another place than was asked for, if it was carried there.
+    pub(super) at: Position,
 }
 
 impl Table {
     pub(super) fn new(storage: Arc<dyn Storage>, slots: BTreeMap<u64, Slot>) -> Self {
-        Self { storage, inner: Mutex::new(Inner { slots, uses: 0, verified: BTreeSet::new() }) }
+        Self {
+            storage,
+            inner: Mutex::new(Inner { slots, forwards: BTreeMap::new(), uses: 0, verified: BTreeSet::new() }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file of a position's segment, opened if need be.
+    /// The file of a position's segment, opened if need be; of an entry that was carried on, that of its new place.
     pub(super) fn file(&self, position: Position) -> Result<Opened, LogError> {
         let mut inner = self.lock();
         inner.uses += 1;
         let uses = inner.uses;
-        let slot = inner.slots.get_mut(&position.segment).ok_or(LogError::Gone { position })?;
-        slot.used = uses;
-        if let Some(file) = &slot.file {
-            return Ok(Opened { file: file.clone(), salt: slot.salt });
+        let mut at = position;
+        loop {
+            let Some(slot) = inner.slots.get_mut(&at.segment) else {
+                at = *inner.forwards.get(&at).ok_or(LogError::Gone { position })?;
+                continue;
+            };
+            slot.used = uses;
+            let salt = slot.salt;
+            if let Some(file) = &slot.file {
+                return Ok(Opened { file: file.clone(), salt, at });
+            }
+            match self.storage.open(&segment_name(at.segment)) {
+                Ok(file) => {
+                    slot.file = Some(file.clone());
+                    inner.close_surplus();
+                    return Ok(Opened { file, salt, at });
+                }
+                // It was unlinked a moment ago.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    at = *inner.forwards.get(&at).ok_or(LogError::Gone { position })?;
+                }
+                Err(error) => return Err(LogError::io(self.describe(at.segment), "open this file", error)),
+            }
         }
-        let file = self.storage.open(&segment_name(position.segment)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => LogError::Gone { position },
-            _ => LogError::io(self.describe(position.segment), "open this file", error),
-        })?;
-        slot.file = Some(file.clone());
-        let salt = slot.salt;
-        inner.close_surplus();
-        Ok(Opened { file, salt })
+    }
+
+    /// The entry at `from` lies at `to` as well.
+    pub(super) fn forward(&self, from: Position, to: Position) {
+        self.lock().forwards.insert(from, to);
     }
 
     pub(super) fn describe(&self, number: u64) -> String {
@@ -99,7 +122,9 @@ impl Table {
     }
 
     pub(super) fn remove(&self, number: u64) {
-        self.lock().slots.remove(&number);
+        let mut inner = self.lock();
+        inner.slots.remove(&number);
+        inner.drop_dead_forwards();
     }
 
     pub(super) fn holds(&self, number: u64) -> bool {
@@ -108,6 +133,10 @@ impl Table {
 
     pub(super) fn numbers(&self) -> Vec<u64> {
         self.lock().slots.keys().copied().collect()
+    }
+
+    pub(super) fn lengths(&self) -> BTreeMap<u64, u64> {
+        self.lock().slots.iter().map(|(number, slot)| (*number, slot.len)).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -132,6 +161,19 @@ impl Table {
 }
 
 impl Inner {
+    // A chain of them ends in a segment that is here, or is of no use.
+    fn drop_dead_forwards(&mut self) {
+        loop {
+            let before = self.forwards.len();
+            let sources: BTreeSet<Position> = self.forwards.keys().copied().collect();
+            let slots = &self.slots;
+            self.forwards.retain(|_, to| slots.contains_key(&to.segment) || sources.contains(to));
+            if self.forwards.len() == before {
+                return;
+            }
+        }
+    }
+
     fn close_surplus(&mut self) {
         let open = self.slots.values().filter(|slot| slot.file.is_some());
         if open.count() > OPEN_FILES_MAX {

@@ -241,6 +241,34 @@ fn many_segments_need_few_open_files() {
 }
 
 #[test]
+fn reader_of_a_carried_entry_is_sent_on_when_its_segment_is_gone() {
+    let place = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(place.path());
+    log.reclaim();
+    let reader = log.reader();
+    let mut places = vec![log.append(16, &[b"0"]).unwrap()];
+    log.pin(places[0]);
+    for n in ["1", "2", "3"] {
+        log.roll(std::iter::empty()).unwrap();
+        let (old, new) = (places[places.len() - 1], log.append(16, &[n.as_bytes()]).unwrap());
+        log.pin(new);
+        log.forward(old, new);
+        assert_ne!(reader.read(old).unwrap().1, n.as_bytes(), "it is read where it is while it is there");
+        log.commit().unwrap();
+        log.unpin(old);
+        assert!(!log.holds(old));
+        places.push(new);
+        for old in &places {
+            assert_eq!(reader.read(*old).unwrap().1, n.as_bytes());
+            assert_eq!(reader.look(*old).unwrap(), (16, 1));
+        }
+    }
+    log.unpin(places[3]);
+    log.roll(std::iter::empty()).unwrap();
+    assert!(places.iter().all(|old| matches!(reader.read(*old), Err(LogError::Gone { .. }))));
+}
+
+#[test]
 fn second_log_is_refused_naming_the_first() {
     let place = tempfile::tempdir().unwrap();
     let (log, _) = open(place.path());

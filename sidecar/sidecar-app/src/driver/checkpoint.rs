@@ -18,7 +18,9 @@ impl Driver {
     pub(super) fn checkpoint(&mut self) -> Result<(), DriverError> {
         self.rest()?;
         let entries = self.snapshot(&self.life, &self.far, &BTreeSet::new());
-        self.write_checkpoint(entries)?;
+        if self.write_checkpoint(entries)? {
+            self.plan_to_carry()?;
+        }
         Ok(())
     }
 

@@ -264,4 +264,4 @@ fn numbers_used_below(slot: &Slot) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,17 +5,18 @@
 //! for which there is no space is put off: the log goes on without it. Test to read first:
 //! `a_checkpoint_without_space_is_told_and_tried_again`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use disk::log::{Log, LogError, Position};
+use disk::log::{Log, LogError, LogReader, Position};
 use layer1_replication::Timestamp;
 use tokio::sync::oneshot;
 
 use super::Host;
 use crate::command::{BeginError, Found};
-use crate::entry::{self, EngineEntry};
+use crate::entry::{self, EngineEntry, Placed};
 use crate::exchange::NearExchange;
 use crate::record::{self, ReadError};
 
@@ -219,6 +220,37 @@ impl Journal {
     /// Gives a place up, once the reason for it (in the log by the next commit) is durable.
     pub(super) fn unpin(&mut self, position: Position) {
         self.unpins.push(position);
+    }
+
+    /// A reader of everything in the log.
+    pub(super) fn reader(&self) -> LogReader {
+        self.log.reader()
+    }
+
+    /// The segments on disk and the bytes of each.
+    pub(super) fn segments(&self) -> BTreeMap<u64, u64> {
+        self.log.segments()
+    }
+
+    /// Writes a record once more, at the end of the log. Its old place is given up when the new one is durable; who still asks
+    /// for it then is sent on. `None` if there is no space.
+    pub(super) fn carry(&mut self, from: Position, placed: &Placed) -> Result<Option<Position>, LogError> {
+        // A failure that waits to be told may be one for want of space, too: it is not this entry's.
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let Placed { peer, sent, head, ref payload } = *placed;
+        let entry = EngineEntry::Moved { peer, sent, head };
+        match self.append(entry.kind(), &[&entry.encode(), payload], true) {
+            Ok(to) => {
+                self.log.pin(to);
+                self.log.forward(from, to);
+                self.unpin(from);
+                Ok(Some(to))
+            }
+            Err(LogError::Full { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) fn bytes_on_disk(&self) -> u64 {

@@ -7,9 +7,10 @@
 //! Invariants: nothing leaves before what it promises is durable; a failed append or commit ends the loop with an error,
 //! because retrying an fsync would lie; the loop never waits for a folder or a socket. It knows no HTTP beyond the heads
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
-//! what layer 1 reports, `journal.rs` the log, `recover.rs` the start, `forget.rs` endpoints that are gone, `life.rs` a new
-//! incarnation, `host.rs` time and randomness. Test to read first: `tests/line`.
+//! what layer 1 reports, `journal.rs` the log, `carry.rs` what is left in old segments, `recover.rs` the start, `forget.rs`
+//! endpoints that are gone, `life.rs` a new incarnation, `host.rs` time and randomness. Test to read first: `tests/line`.
 
+mod carry;
 mod checkpoint;
 mod commands;
 #[cfg(test)]
@@ -43,6 +44,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use wire::EndpointId;
 use wire::control::EndpointName;
 
+use self::carry::Carry;
 use self::forget::Watch;
 pub use self::host::{Host, System, unix_ms};
 use self::journal::Journal;
@@ -154,6 +156,8 @@ pub struct Driver {
     near: Operations,
     far: Executions,
     outlets: Outlets,
+    /// Records to be carried out of nearly empty segments.
+    carry: Carry,
     /// A packet is being built: the next ones wait, and records gather meanwhile.
     publishing: bool,
     counters: Counters,
@@ -227,6 +231,9 @@ impl Driver {
 
     /// How long the next turn may be waited for if nothing happens.
     pub fn wait(&self) -> Duration {
+        if self.carry.is_under_way() {
+            return Duration::ZERO;
+        }
         let now = self.host.now();
         let timers = self.slots.values().filter_map(|slot| slot.peer.poll_timeout());
         let next = timers.min().map_or(EXPIRY_PERIOD, |due| due.since(now));
@@ -273,6 +280,7 @@ impl Driver {
 
     /// Drains every output: persist, commit, events, packets, until nothing is left to do.
     fn settle(&mut self) -> Result<(), DriverError> {
+        self.carry_on()?;
         loop {
             self.persist_all()?;
             if !self.take_peer_events()? {

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use disk::log::{Log, LogError, Recovered};
+use disk::log::{Log, LogError, Position, Recovered};
 use layer1_replication::{Entry, Peer, PeerEvent};
 use layer2_http::far::{Executions, FarEntry};
 use layer2_http::fin::code;
@@ -28,6 +28,7 @@ use layer2_http::problem::ProblemKind;
 use wire::record::{FIRST_STORED_KIND, decode_code, kind};
 use wire::{EndpointId, StreamId};
 
+use super::carry::Carry;
 use super::forget::Watch;
 use super::journal::Journal;
 use super::slot::{NearCall, Slot};
@@ -143,6 +144,7 @@ impl Driver {
             near: Operations::new(),
             far: Executions::new(),
             outlets,
+            carry: Carry::default(),
             publishing: false,
             counters: layer0_pipe::Counters::default(),
             inbox_alarm: None,
@@ -178,8 +180,8 @@ impl Driver {
     fn replay(&mut self, entry: &disk::log::Entry, gathered: &mut Gathered) -> Option<()> {
         match entry.kind {
             kind if kind >= ENGINE_FIRST => {
-                let entry = EngineEntry::decode(kind, &entry.payload)?;
-                self.replay_engine(entry, gathered);
+                let (position, entry) = (entry.position, EngineEntry::decode(kind, &entry.payload)?);
+                self.replay_engine(entry, position, gathered);
             }
             kind if kind >= FAR_FIRST => self.far.replay(&FarEntry::decode(kind, &entry.payload).ok()?),
             kind if kind >= LAYER2_FIRST => {
@@ -262,7 +264,7 @@ impl Driver {
         self.far.replay(&FarEntry::PeerClosed { peer });
     }
 
-    fn replay_engine(&mut self, entry: EngineEntry, gathered: &mut Gathered) {
+    fn replay_engine(&mut self, entry: EngineEntry, position: Position, gathered: &mut Gathered) {
         match entry {
             EngineEntry::Life(life) => {
                 self.life = life;
@@ -271,6 +273,10 @@ impl Driver {
             EngineEntry::SentAt { peer, place } => self.open_slot(peer).place_sent(place),
             EngineEntry::Spooled { peer, found } => {
                 let _unwanted = self.open_slot(peer).spool.add(found.0);
+            }
+            EngineEntry::Moved { peer, sent, head } => {
+                // Released or read since: then nobody asks for it.
+                let _held = self.open_slot(peer).move_record(sent, &head, position);
             }
             EngineEntry::Taken { peer, stream, below } => {
                 drop(self.open_slot(peer).spool.take_below(stream, below));

@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use disk::log::LogError;
+use disk::log::{LogError, Position};
 use layer0_pipe::{FileId, PacketPlan, PlannedRecord};
 use layer1_replication::{AppendError as Refusal, Entry, Peer, PersistToken, ReceivedMeta, Timestamp, Transmit};
 use layer2_http::operation::OperationId;
 use layer2_http::problem::Problem;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use wire::record::kind;
+use wire::record::{RecordHeader, kind};
 use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
 
 use super::forget::Silence;
@@ -162,6 +162,17 @@ impl Slot {
         // Whoever reads the log does what they ask for; files of the old association go by their age.
         while ended && self.peer.poll_event().is_some() {}
         ended
+    }
+
+    /// A record lies elsewhere now; false when it is not held any more.
+    pub(super) fn move_record(&mut self, sent: bool, head: &RecordHeader, position: Position) -> bool {
+        match self.sent.get_mut(&head.seq) {
+            Some(place) if sent => {
+                place.position = position;
+                true
+            }
+            _ => !sent && self.spool.move_to(head, position),
+        }
     }
 
     /// Tells layer 1 that everything appended so far is durable.

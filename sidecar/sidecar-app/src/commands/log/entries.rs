@@ -210,6 +210,10 @@ impl Line {
                 self.record(&found.0.head);
                 (self.peer, self.at) = (Some(peer.to_string()), Some(found.0.position.to_string()));
             }
+            Some(EngineEntry::Moved { peer, head, .. }) => {
+                self.record(&head);
+                self.peer = Some(peer.to_string());
+            }
             Some(EngineEntry::Kept { peer, stream, operation, .. }) => {
                 self.stream(peer, stream);
                 self.operation = Some(operation.to_string());

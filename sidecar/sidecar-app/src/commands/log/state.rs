@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use disk::log::{Entry as LogEntry, Position};
 use layer1_replication::{Config, Entry, Ids, Peer, PeerEvent, PeerStatus, Timestamp};
 use layer2_http::far::{Executions, FarEntry};
@@ -74,7 +75,9 @@ impl LogState {
     /// Takes the next entry; `None` if it cannot be understood.
     pub(super) fn take(&mut self, entry: &LogEntry) -> Option<()> {
         match entry.kind {
-            kind if kind >= ENGINE_FIRST => self.take_engine(EngineEntry::decode(kind, &entry.payload)?),
+            kind if kind >= ENGINE_FIRST => {
+                self.take_engine(EngineEntry::decode(kind, &entry.payload)?, entry.position)
+            }
             kind if kind >= FAR_FIRST => self.far.replay(&FarEntry::decode(kind, &entry.payload).ok()?),
             kind if kind >= LAYER2_FIRST => self.near.replay(&NearEntry::decode(kind, &entry.payload).ok()?),
             kind => {
@@ -114,12 +117,20 @@ impl LogState {
         }
     }
 
-    fn take_engine(&mut self, entry: EngineEntry) {
+    fn take_engine(&mut self, entry: EngineEntry, position: Position) {
         match entry {
             EngineEntry::Life(life) => (self.incarnation, self.secret) = (Some(life.incarnation), life.nonce_secret),
             EngineEntry::SentAt { peer, place } => drop(self.peer(peer).sent.insert(place.seq, place)),
             EngineEntry::Spooled { peer, found } => drop(self.peer(peer).spool.add(found.0)),
             EngineEntry::Taken { peer, stream, below } => drop(self.peer(peer).spool.take_below(stream, below)),
+            EngineEntry::Moved { peer, sent: true, head } => {
+                if let Some(place) = self.peer(peer).sent.get_mut(&head.seq) {
+                    place.position = position;
+                }
+            }
+            EngineEntry::Moved { peer, head, .. } => {
+                let _held = self.peer(peer).spool.move_to(&head, position);
+            }
             EngineEntry::Forgotten { peer, stream } => {
                 drop(self.peer(peer).spool.forget(stream));
                 self.kept.remove(&(peer, stream));
@@ -210,14 +221,6 @@ impl PeerState {
 }
 
 /// Peer, header and direction (sent by us: true) of a record that lies in an entry.
-pub(super) fn record_of(kind: u8, payload: &[u8]) -> Option<(EndpointId, RecordHeader, bool)> {
-    if kind >= LAYER2_FIRST {
-        return None;
-    }
-    let (peer, rest) = entry::split_peer(payload)?;
-    match Entry::decode_prefix(kind, rest).ok()?.0 {
-        Entry::Sent { head, .. } => Some((peer, head, true)),
-        Entry::Received(meta) => Some((peer, meta.head, false)),
-        _ => None,
-    }
+pub(super) fn record_of(kind: u8, payload: &Bytes) -> Option<(EndpointId, RecordHeader, bool)> {
+    entry::placed_record(kind, payload).map(|placed| (placed.peer, placed.head, placed.sent))
 }

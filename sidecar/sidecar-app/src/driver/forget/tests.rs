@@ -27,14 +27,14 @@ use crate::status::EngineFacts;
 
 const SEC: Duration = Duration::from_secs(1);
 const LOSS_TIMEOUT: Duration = Duration::from_secs(120);
-const ME: EndpointId = EndpointId::from_bytes([1; 16]);
-const DEFAULT: EndpointId = EndpointId::from_bytes([2; 16]);
+pub(in crate::driver) const ME: EndpointId = EndpointId::from_bytes([1; 16]);
+pub(in crate::driver) const DEFAULT: EndpointId = EndpointId::from_bytes([2; 16]);
 
 fn name() -> EndpointName {
     EndpointName { kind: "pod".to_owned(), name: "x".to_owned() }
 }
 
-fn settings() -> Settings {
+pub(in crate::driver) fn settings() -> Settings {
     Settings {
         me: ME,
         facts: EngineFacts::of_test(),
