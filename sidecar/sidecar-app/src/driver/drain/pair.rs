@@ -33,6 +33,8 @@ pub(super) struct Pair {
     pub(super) cut_files: usize,
     pub(super) cut: usize,
     files: usize,
+    /// Nothing is carried.
+    pub(super) outage: bool,
 }
 
 impl Pair {
@@ -50,6 +52,7 @@ impl Pair {
             cut_files: 0,
             cut: 0,
             files: 0,
+            outage: false,
         }
     }
 
@@ -102,7 +105,9 @@ impl Pair {
         for side in self.sides.iter_mut().flatten() {
             any |= side.step()?;
         }
-        any |= self.carry(0) | self.carry(1);
+        if !self.outage {
+            any |= self.carry(0) | self.carry(1);
+        }
         if !any {
             let wait = self.sides.iter().flatten().map(Side::wait).min().unwrap_or_default();
             self.machine.pass(wait.max(Duration::from_millis(1)));

@@ -139,6 +139,8 @@ pub(super) struct Side {
     events: Receiver<Event>,
     egress: UnboundedReceiver<FarExchange>,
     tasks: Vec<Task>,
+    /// Callers and upstream stand still.
+    pub(super) held: bool,
     calls: u64,
     outcomes: Outcomes,
 }
@@ -255,6 +257,7 @@ impl Side {
             events,
             egress,
             tasks: Vec::new(),
+            held: false,
             calls,
             outcomes,
         }
@@ -311,6 +314,9 @@ impl Side {
     }
 
     fn poll_tasks(&mut self) -> bool {
+        if self.held {
+            return false;
+        }
         let before = self.tasks.len();
         self.tasks.retain_mut(|task| task.as_mut().poll(&mut Context::from_waker(Waker::noop())) == Poll::Pending);
         before != self.tasks.len()
@@ -385,6 +391,20 @@ impl Side {
         self.driver.as_ref().unwrap().results.len()
     }
 
+    /// Records of mine that are kept to be sent.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.driver.as_ref().unwrap().slots.values().map(|slot| slot.sent.len()).sum()
+    }
+
+    /// Begins a new segment, which leaves old ones only where they are needed; their number.
+    pub(super) fn roll(&mut self) -> usize {
+        let driver = self.driver.as_mut().unwrap();
+        driver.checkpoint().unwrap();
+        driver.journal.make_urgent();
+        driver.settle().unwrap();
+        self.storage.list().unwrap().len()
+    }
+
     /// Received records that are kept.
     pub(super) fn spooled(&self) -> usize {
         self.driver.as_ref().unwrap().slots.values().map(|slot| slot.spool.records().count()).sum()
@@ -408,19 +428,15 @@ impl Side {
     /// Everything is where it was before the first call.
     pub(super) fn assert_baseline(&mut self, what: &str) {
         self.assert_no_exchange(what);
-        let driver = self.driver.as_mut().unwrap();
+        let driver = self.driver.as_ref().unwrap();
         assert_eq!((driver.results.len(), driver.results_bytes()), (0, 0), "{what}");
         assert_eq!((driver.near.len(), driver.far.len()), (0, 0), "{what}");
         let layer1 = driver.slots[&self.peer].peer.checkpoint();
         assert!(layer1.len() <= 8, "{what}: {layer1:?}");
         // Twice: the second leaves nothing of the segment that was the newest, unless a place in it is still pinned.
-        for _ in 0..2 {
-            driver.checkpoint().unwrap();
-            driver.journal.make_urgent();
-            driver.settle().unwrap();
-        }
-        let segments: Vec<_> = self.storage.list().unwrap();
-        assert_eq!(segments.len(), 1, "{what}: {segments:?}");
+        self.roll();
+        assert_eq!(self.roll(), 1, "{what}: segments");
+        let driver = self.driver.as_ref().unwrap();
         assert!(driver.journal.bytes_on_disk() < 4_096, "{what}: {}", driver.journal.bytes_on_disk());
         assert!(self.out.files().len() <= 3, "{what}: {:?}", self.out.files());
         let in_mind = if self.profile == Profile::Sync { 3 } else { 0 };
