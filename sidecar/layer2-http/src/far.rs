@@ -198,6 +198,12 @@ impl Executions {
         self.by_stream.get(&(*peer, stream)).copied()
     }
 
+    /// Executions of present associations whose response is not whole, by the request streams they came by.
+    pub fn under_way(&self) -> impl Iterator<Item = (EndpointId, StreamId, OperationId)> {
+        let open = self.executions.iter().filter(|(_, execution)| execution.live && execution.phase < Phase::Done);
+        open.map(|(operation, execution)| (execution.dispatched.peer, execution.dispatched.stream, *operation))
+    }
+
     /// May `peer` have the stored result of the operation? Only the endpoint that made the call.
     #[must_use]
     pub fn may_claim(&self, operation: OperationId, peer: &EndpointId) -> bool {

@@ -430,6 +430,18 @@ impl Driver {
         for (peer, request) in requests {
             self.resume_execution(peer, request, gathered);
         }
+        self.finish_closed_executions();
+    }
+
+    /// The mark that an execution is done lies behind the end of its streams: a crash between them leaves the end alone.
+    fn finish_closed_executions(&mut self) {
+        let closed = |(peer, request, _): &(EndpointId, StreamId, OperationId)| {
+            self.slots.get(peer).is_none_or(|slot| !slot.peer.is_receiving(*request))
+        };
+        let closed: Vec<_> = self.far.under_way().filter(closed).map(|(.., operation)| operation).collect();
+        for entry in closed.into_iter().filter_map(|operation| self.far.done(operation)).collect::<Vec<_>>() {
+            self.note_far(&entry);
+        }
     }
 
     fn resume_execution(&mut self, peer: EndpointId, request: StreamId, gathered: &Gathered) {

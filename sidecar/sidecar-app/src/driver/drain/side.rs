@@ -235,7 +235,7 @@ impl Side {
             peer_keys: Arc::default(),
             suites: vec![Suite::Checksum],
         };
-        let options = InboxOptions { profile, mpl: MPL, poll_max: Duration::from_secs(1), ..InboxOptions::default() };
+        let options = InboxOptions { profile, mpl: MPL, poll_max: Duration::from_secs(10), ..InboxOptions::default() };
         let inbox = Inbox::new(Arc::new(folder.clone()), vec![local], options);
         let next_scan = machine.elapsed();
         Self {
