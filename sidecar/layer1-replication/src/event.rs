@@ -82,6 +82,8 @@ pub enum PeerEvent {
     AssociationClosed {
         /// The life of the peer it was with.
         old_peer_incarnation: Incarnation,
+        /// Records of mine up to here were acknowledged, though not all of them need have been reported as released.
+        una: Seq,
         /// Records of mine that were not acknowledged and may have left this endpoint; all others not acknowledged provably never did.
         sent_seqs: Vec<Seq>,
     },

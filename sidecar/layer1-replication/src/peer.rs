@@ -37,7 +37,7 @@ use bytes::Bytes;
 use state::{Counts, Pair, Wishes};
 use wire::chain::chain_start;
 use wire::control::Credit;
-use wire::{Incarnation, PacketNumber};
+use wire::{Incarnation, PacketNumber, Seq};
 
 /// Everything between this endpoint and one remote endpoint.
 ///
@@ -193,6 +193,7 @@ impl Peer {
     /// Ends the association with `old` and everything in it.
     fn close_association(&mut self, old: Incarnation) {
         let pair = core::mem::take(&mut self.pair);
+        let una = Seq::new(pair.log.una());
         let sent_seqs = pair.log.records().filter(|record| record.maybe_sent).map(|record| record.head.seq).collect();
         for pn in pair.packets.numbers().filter_map(PacketNumber::new) {
             self.events.push_back(PeerEvent::PacketRetired { pn });
@@ -207,7 +208,7 @@ impl Peer {
         {
             self.timers.cancel(timer);
         }
-        self.events.push_back(PeerEvent::AssociationClosed { old_peer_incarnation: old, sent_seqs });
+        self.events.push_back(PeerEvent::AssociationClosed { old_peer_incarnation: old, una, sent_seqs });
     }
 
     /// Asks for more credit to be made durable, if it is time.
