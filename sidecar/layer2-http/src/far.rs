@@ -75,8 +75,8 @@ pub enum DispatchError {
     /// A response has begun.
     #[error("the operation has a response already")]
     Answered,
-    /// No finished execution can make room.
-    #[error("{MAX_EXECUTIONS} calls are under way")]
+    /// No execution can make room: of none is the response known to be at the near side.
+    #[error("{MAX_EXECUTIONS} calls are under way, or may have had their effect without their caller knowing it")]
     Full,
 }
 
@@ -84,8 +84,19 @@ pub enum DispatchError {
 struct Execution {
     dispatched: Dispatched,
     phase: Phase,
-    /// Does the association it came by still stand?
-    live: bool,
+    /// When the association it came by ended, in Unix ms; `None` while it stands.
+    closed_ms: Option<i64>,
+}
+
+impl Execution {
+    const fn is_live(&self) -> bool {
+        self.closed_ms.is_none()
+    }
+
+    /// Nothing more will be entered about it.
+    fn is_over(&self) -> bool {
+        self.phase >= Phase::Done || !self.is_live()
+    }
 }
 
 /// All executions the far side remembers.
@@ -93,7 +104,7 @@ struct Execution {
 pub struct Executions {
     executions: BTreeMap<OperationId, Execution>,
     by_stream: BTreeMap<(EndpointId, StreamId), OperationId>,
-    /// Those that can make room, the least needed first: acked ones, then done ones; the oldest of each first.
+    /// Those that are over: acked ones first, which can make room, then those that only time ends; the oldest of each first.
     finished: BTreeSet<(bool, i64, OperationId)>,
 }
 
@@ -120,7 +131,7 @@ impl Executions {
             (Some(_), Phase::Dispatched) => again,
             (Some(_), Phase::ResponseBegun) => Recovery::ResponseIncomplete,
             (Some(_), Phase::Done | Phase::Acked) => Recovery::Finished,
-            (None, _) if execution.live => Recovery::Duplicate,
+            (None, _) if execution.is_live() => Recovery::Duplicate,
             // It came by an association that is gone, and the response with it.
             (None, _) => again,
         }
@@ -138,19 +149,30 @@ impl Executions {
         if attempt != made + 1 || attempt > MAX_ATTEMPTS {
             return Err(DispatchError::Attempt { attempt, made });
         }
-        if known.is_some_and(|execution| execution.live && execution.phase != Phase::Dispatched) {
+        if known.is_some_and(|execution| execution.is_live() && execution.phase != Phase::Dispatched) {
             return Err(DispatchError::Answered);
         }
         let mut entries = Vec::with_capacity(2);
         if known.is_none() && self.executions.len() >= MAX_EXECUTIONS {
-            let (_, _, operation) = self.finished.first().ok_or(DispatchError::Full)?;
-            entries.push(FarEntry::Forgotten { operation: *operation });
+            let operation = self.first_acked().ok_or(DispatchError::Full)?;
+            entries.push(FarEntry::Forgotten { operation });
         }
         entries.push(FarEntry::Dispatched(dispatched));
         for entry in &entries {
             self.replay(entry);
         }
         Ok(entries)
+    }
+
+    /// Is there room for an operation that is not known? Only one whose response the near side holds makes room: of every other
+    /// one it may still matter that it was made.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.executions.len() < MAX_EXECUTIONS || self.first_acked().is_some()
+    }
+
+    fn first_acked(&self) -> Option<OperationId> {
+        self.finished.first().filter(|(unacked, _, _)| !unacked).map(|(_, _, operation)| *operation)
     }
 
     /// The head of the response is about to be appended. `None` if that is known, or the operation is not.
@@ -168,14 +190,15 @@ impl Executions {
         self.advance(operation, Phase::Acked).then_some(FarEntry::Acked { operation })
     }
 
-    /// The association with `peer` was closed. Its operations stay recognised.
-    pub fn peer_closed(&mut self, peer: EndpointId) -> FarEntry {
-        let entry = FarEntry::PeerClosed { peer };
+    /// The association with `peer` was closed at `now_ms` (Unix ms). Its operations stay recognised until their time is over.
+    pub fn peer_closed(&mut self, peer: EndpointId, now_ms: i64) -> FarEntry {
+        let entry = FarEntry::PeerClosed { peer, at_ms: now_ms };
         self.replay(&entry);
         entry
     }
 
-    /// Forgets executions that were finished and dispatched `ttl_ms` before `now_ms` or earlier.
+    /// Forgets executions that are over, and were dispatched, or left behind by their association, `ttl_ms` before `now_ms`
+    /// or earlier.
     pub fn expire(&mut self, now_ms: i64, ttl_ms: i64) -> Vec<FarEntry> {
         let until = now_ms.saturating_sub(ttl_ms);
         let old = self.finished.iter().filter(|(_, at_ms, _)| *at_ms <= until);
@@ -225,12 +248,19 @@ impl Executions {
     /// Entries that recreate this journal.
     #[must_use]
     pub fn checkpoint(&self) -> Vec<FarEntry> {
-        // Executions of closed associations go first, so that PeerClosed touches them only.
-        let (live, gone): (Vec<_>, Vec<_>) = self.executions.values().partition(|execution| execution.live);
-        let peers: BTreeSet<_> = gone.iter().map(|execution| execution.dispatched.peer).collect();
-        let closed = peers.into_iter().map(|peer| FarEntry::PeerClosed { peer });
-        let gone = gone.into_iter().flat_map(recreate);
-        gone.chain(closed).chain(live.into_iter().flat_map(recreate)).collect()
+        // PeerClosed touches what stands before it and is not closed: those of one time, then their end, then the next.
+        let mut gone: BTreeMap<(i64, EndpointId), Vec<FarEntry>> = BTreeMap::new();
+        let mut live = Vec::new();
+        for execution in self.executions.values() {
+            match execution.closed_ms {
+                Some(at_ms) => gone.entry((at_ms, execution.dispatched.peer)).or_default().extend(recreate(execution)),
+                None => live.extend(recreate(execution)),
+            }
+        }
+        let ended = |((at_ms, peer), entries): ((i64, EndpointId), Vec<FarEntry>)| {
+            entries.into_iter().chain(std::iter::once(FarEntry::PeerClosed { peer, at_ms }))
+        };
+        gone.into_iter().flat_map(ended).chain(live).collect()
     }
 
     /// Takes an entry of the log, after a restart. One about an operation that is not known changes nothing.
@@ -247,10 +277,13 @@ impl Executions {
                 self.advance(*operation, Phase::Acked);
             }
             FarEntry::Forgotten { operation } => self.remove(*operation),
-            FarEntry::PeerClosed { peer } => {
+            FarEntry::PeerClosed { peer, at_ms } => {
                 self.by_stream.retain(|(of, _), _| of != peer);
-                for execution in self.executions.values_mut().filter(|e| e.dispatched.peer == *peer) {
-                    execution.live = false;
+                let theirs = self.executions.values_mut().filter(|e| e.dispatched.peer == *peer && e.is_live());
+                for execution in theirs {
+                    self.finished.remove(&place(execution));
+                    execution.closed_ms = Some(*at_ms);
+                    self.finished.insert(place(execution));
                 }
             }
         }
@@ -259,17 +292,17 @@ impl Executions {
     fn insert(&mut self, dispatched: Dispatched) {
         self.remove(dispatched.operation);
         self.by_stream.insert((dispatched.peer, dispatched.stream), dispatched.operation);
-        let execution = Execution { phase: Phase::Dispatched, live: true, dispatched };
+        let execution = Execution { phase: Phase::Dispatched, closed_ms: None, dispatched };
         self.executions.insert(execution.dispatched.operation, execution);
     }
 
     fn remove(&mut self, operation: OperationId) {
         let Some(execution) = self.executions.remove(&operation) else { return };
         let key = (execution.dispatched.peer, execution.dispatched.stream);
-        if execution.live && self.by_stream.get(&key) == Some(&operation) {
+        if execution.is_live() && self.by_stream.get(&key) == Some(&operation) {
             self.by_stream.remove(&key);
         }
-        self.finished.remove(&room(&execution));
+        self.finished.remove(&place(&execution));
     }
 
     fn advance(&mut self, operation: OperationId, phase: Phase) -> bool {
@@ -277,18 +310,19 @@ impl Executions {
         if phase <= execution.phase {
             return false;
         }
-        self.finished.remove(&room(execution));
+        self.finished.remove(&place(execution));
         execution.phase = phase;
-        if phase >= Phase::Done {
-            self.finished.insert(room(execution));
+        if execution.is_over() {
+            self.finished.insert(place(execution));
         }
         true
     }
 }
 
-/// Place of an execution among those that can make room.
-fn room(execution: &Execution) -> (bool, i64, OperationId) {
-    (execution.phase != Phase::Acked, execution.dispatched.at_ms, execution.dispatched.operation)
+/// Place of an execution among those that are over.
+fn place(execution: &Execution) -> (bool, i64, OperationId) {
+    let since_ms = execution.closed_ms.map_or(execution.dispatched.at_ms, |at| at.max(execution.dispatched.at_ms));
+    (execution.phase != Phase::Acked, since_ms, execution.dispatched.operation)
 }
 
 fn recreate(execution: &Execution) -> impl Iterator<Item = FarEntry> {

@@ -37,6 +37,8 @@ pub enum FarEntry {
     PeerClosed {
         /// The endpoint.
         peer: EndpointId,
+        /// When: Unix ms. 0 in logs of before it was written down.
+        at_ms: i64,
     },
 }
 
@@ -71,6 +73,8 @@ struct About {
 struct Closed {
     #[cbor(n(0), with = "entry::endpoint")]
     peer: EndpointId,
+    #[n(1)]
+    at_ms: Option<i64>,
 }
 
 impl FarEntry {
@@ -101,7 +105,7 @@ impl FarEntry {
             | Self::Done { operation }
             | Self::Acked { operation }
             | Self::Forgotten { operation } => entry::write(&About { operation: *operation }, out),
-            Self::PeerClosed { peer } => entry::write(&Closed { peer: *peer }, out),
+            Self::PeerClosed { peer, at_ms } => entry::write(&Closed { peer: *peer, at_ms: Some(*at_ms) }, out),
         }
     }
 
@@ -117,7 +121,8 @@ impl FarEntry {
             98 => about().map(|operation| Self::Done { operation }),
             99 => about().map(|operation| Self::Acked { operation }),
             100 => about().map(|operation| Self::Forgotten { operation }),
-            101 => entry::read(kind, payload).map(|Closed { peer }| Self::PeerClosed { peer }),
+            101 => entry::read(kind, payload)
+                .map(|Closed { peer, at_ms }| Self::PeerClosed { peer, at_ms: at_ms.unwrap_or_default() }),
             _ => Err(EntryError::Kind { kind }),
         }
     }

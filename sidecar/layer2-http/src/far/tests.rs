@@ -85,7 +85,7 @@ fn an_operation_that_comes_by_another_stream_is_recognised() {
     };
     assert_eq!(by(&executions, 9, true), Recovery::Duplicate);
     executions.done(id(1));
-    executions.peer_closed(peer(1));
+    executions.peer_closed(peer(1), 0);
     assert_eq!(by(&executions, 9, false), Recovery::OutcomeUnknown, "its response went with the association");
     assert_eq!(by(&executions, 9, true), Recovery::RunAgain { attempt: 2 });
     assert_eq!(by(&executions, 2, false), Recovery::OutcomeUnknown, "the stream number is used again");
@@ -101,7 +101,7 @@ fn the_streams_of_a_closed_association_are_free_for_other_operations() {
     let stream = StreamId::request(2);
     assert_eq!(executions.recover(&peer(1), stream, id(5), true), Recovery::OutcomeUnknown);
     assert_eq!(executions.recover(&peer(2), stream, id(5), true), Recovery::Run { attempt: 1 });
-    executions.peer_closed(peer(1));
+    executions.peer_closed(peer(1), 0);
     assert_eq!(executions.by_stream(&peer(1), stream), None);
     assert_eq!(executions.recover(&peer(1), stream, id(5), false), Recovery::Run { attempt: 1 });
 }
@@ -145,7 +145,7 @@ fn only_finished_executions_expire() {
 }
 
 #[test]
-fn a_full_journal_makes_room_by_acked_executions_first_and_never_by_open_ones() {
+fn a_full_journal_makes_room_by_acked_executions_only() {
     let mut executions = Executions::new();
     for n in 0..MAX_EXECUTIONS as u64 {
         executions.dispatch(dispatched(n, 1)).unwrap();
@@ -155,13 +155,42 @@ fn a_full_journal_makes_room_by_acked_executions_first_and_never_by_open_ones() 
     assert!(executions.dispatch(dispatched(5, 2)).is_ok(), "another attempt needs no room");
     executions.done(id(1));
     executions.done(id(9));
+    assert!(!executions.has_room());
     executions.acked(id(9));
-    for (n, room) in [(next, 9), (next + 1, 1)] {
-        let entries = executions.dispatch(dispatched(n, 1)).unwrap();
-        assert_eq!(entries[0], FarEntry::Forgotten { operation: id(room) });
-    }
+    assert!(executions.has_room());
+    let entries = executions.dispatch(dispatched(next, 1)).unwrap();
+    assert_eq!(entries[0], FarEntry::Forgotten { operation: id(9) });
+    executions.peer_closed(peer(1), 0);
+    assert!(!executions.has_room(), "of these it may matter that they were made");
     assert_eq!(executions.dispatch(dispatched(next + 2, 1)), Err(DispatchError::Full));
     assert_eq!(executions.len(), MAX_EXECUTIONS);
+}
+
+#[test]
+fn executions_that_were_cut_off_with_their_association_leave_the_journal_in_time() {
+    let mut executions = Executions::new();
+    executions.dispatch(dispatched(1, 1)).unwrap();
+    executions.dispatch(dispatched(2, 1)).unwrap();
+    executions.response_begun(id(2));
+    assert_eq!(executions.expire(i64::MAX, 0), [], "they are under way");
+    executions.peer_closed(peer(1), 500);
+    executions.peer_closed(peer(1), 9_000);
+    let mut restored = Executions::new();
+    executions.checkpoint().iter().for_each(|entry| restored.replay(entry));
+    for mut executions in [executions, restored] {
+        assert_eq!(executions.expire(1_499, 1_000), [], "counted from the end of their association");
+        assert_eq!(executions.expire(1_500, 1_000).len(), 2);
+        assert!(executions.is_empty() && executions.checkpoint().is_empty());
+    }
+}
+
+#[test]
+fn an_end_of_an_association_without_a_time_reads_as_long_ago() {
+    let mut payload = Vec::new();
+    FarEntry::PeerClosed { peer: peer(4), at_ms: 5 }.encode(&mut payload);
+    // As it was written before: an array of one.
+    let old = [&[0x81], &payload[1..18]].concat();
+    assert_eq!(FarEntry::decode(101, &old), Ok(FarEntry::PeerClosed { peer: peer(4), at_ms: 0 }));
 }
 
 #[test]
@@ -173,7 +202,7 @@ fn entries_read_back_as_written() {
         FarEntry::Done { operation },
         FarEntry::Acked { operation },
         FarEntry::Forgotten { operation },
-        FarEntry::PeerClosed { peer: peer(4) },
+        FarEntry::PeerClosed { peer: peer(4), at_ms: 5 },
     ];
     for (kind, entry) in (96..).zip(entries) {
         let mut payload = Vec::new();
@@ -204,7 +233,7 @@ proptest! {
                 2 => log.extend(executions.response_begun(id(n))),
                 3 => log.extend(executions.done(id(n))),
                 4 => log.extend(executions.acked(id(n))),
-                5 => log.push(executions.peer_closed(peer(1))),
+                5 => log.push(executions.peer_closed(peer(1), 3 * n as i64)),
                 _ => log.extend(executions.expire(n as i64, 1)),
             }
         }
@@ -243,7 +272,7 @@ proptest! {
                 }
                 3 => { executions.response_begun(id(0)); }
                 4 => { executions.done(id(0)); }
-                _ => { executions.peer_closed(peer(1)); }
+                _ => { executions.peer_closed(peer(1), 0); }
             }
             if crash {
                 let mut after = Executions::new();

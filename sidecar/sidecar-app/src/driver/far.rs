@@ -6,7 +6,7 @@
 
 use layer2_http::Executed;
 use layer2_http::body::BodyCheck;
-use layer2_http::far::{Dispatched, FarEntry, Recovery, repeatable};
+use layer2_http::far::{DispatchError, Dispatched, FarEntry, Recovery, repeatable};
 use layer2_http::fin::code;
 use layer2_http::head::RequestHead;
 use layer2_http::operation::OperationId;
@@ -29,6 +29,8 @@ use crate::{egress, exchange};
 const REPLAY_BYTES_MAX: u64 = 1024 * 1024;
 /// Round trips longer than this make a request wait until it is whole: an upstream would close the connection otherwise.
 const CUT_THROUGH_RTT_US: u64 = 5_000_000;
+/// When a call for which the journal of executions had no room may be tried again, in seconds.
+const JOURNAL_RETRY_S: u64 = 60;
 
 impl Driver {
     pub(super) fn note_far(&mut self, entry: &FarEntry) {
@@ -79,7 +81,10 @@ impl Driver {
             response_ended: false,
         };
         slot.far_calls.insert(request, call);
-        if let Recovery::Run { attempt } | Recovery::RunAgain { attempt } = recovery {
+        let full = matches!(recovery, Recovery::Run { .. }) && !self.far.has_room();
+        if let Recovery::Run { attempt } | Recovery::RunAgain { attempt } = recovery
+            && !full
+        {
             let lane = slot.lane(peer, request);
             let far = exchange::far_exchange(&self.outlets.handle, lane, attempt, cancelled);
             let _ = self.outlets.egress.send(far);
@@ -89,7 +94,7 @@ impl Driver {
         let lane = slot.lane(peer, request);
         self.request_reader_dropped(lane, false);
         match recovery {
-            Recovery::Run { .. } | Recovery::RunAgain { .. } => {}
+            Recovery::Run { .. } | Recovery::RunAgain { .. } => self.answer(peer, request, &journal_full(operation)),
             Recovery::OutcomeUnknown => self.answer(peer, request, &Problem::outcome_unknown(operation)),
             Recovery::Duplicate => {
                 let detail = "an operation of this id was executed already";
@@ -179,8 +184,13 @@ impl Driver {
                 }
                 self.journal.when_durable(WhenDurable::Dispatched(reply));
             }
-            // The reply is dropped: the egress sends nothing, and its response ends as incomplete.
-            Err(error) => tracing::warn!(%operation, %error, "a call was not dispatched"),
+            // The reply is dropped: the egress sends nothing.
+            Err(error) => {
+                tracing::warn!(%operation, %error, "a call was not dispatched");
+                if error == DispatchError::Full {
+                    self.answer(lane.peer, lane.stream, &journal_full(operation));
+                }
+            }
         }
     }
 
@@ -309,4 +319,10 @@ impl Driver {
             slot.forget_stream(now, peer, request, &mut self.journal);
         }
     }
+}
+
+/// The answer while the journal of executions has no room: without an entry a call might be made twice.
+fn journal_full(operation: OperationId) -> Problem {
+    let detail = "the far side remembers as many calls as it can of which it is not known that their responses arrived; try again when some did";
+    Problem::new(ProblemKind::LogFull, detail).of(operation).executed(Executed::No).retry_after(JOURNAL_RETRY_S)
 }

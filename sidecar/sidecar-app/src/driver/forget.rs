@@ -232,7 +232,7 @@ impl Driver {
         let life = Life { nonce_secret, first_pn, ..self.life.clone() };
         let mut far = self.far.clone();
         for peer in &gone {
-            far.peer_closed(*peer);
+            far.peer_closed(*peer, self.host.unix_ms_signed());
         }
         let entries = self.snapshot(&life, &far, &gone);
         if !self.write_checkpoint(entries)? {

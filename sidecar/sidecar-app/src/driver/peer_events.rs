@@ -201,7 +201,7 @@ impl Driver {
             };
             self.end_operation(operation, state, kind, executed, "the far side lost its state");
         }
-        let entry = self.far.peer_closed(peer);
+        let entry = self.far.peer_closed(peer, self.host.unix_ms_signed());
         self.note_far(&entry);
     }
 }

@@ -72,6 +72,8 @@ struct Gathered {
     unwanted: BTreeSet<(EndpointId, StreamId)>,
     /// Operations whose association ended.
     lost: Vec<OperationId>,
+    /// Endpoints whose association ended, and the journal of executions does not know.
+    far_closed: BTreeSet<EndpointId>,
 }
 
 impl Gathered {
@@ -183,7 +185,13 @@ impl Driver {
                 let (position, entry) = (entry.position, EngineEntry::decode(kind, &entry.payload)?);
                 self.replay_engine(entry, position, gathered);
             }
-            kind if kind >= FAR_FIRST => self.far.replay(&FarEntry::decode(kind, &entry.payload).ok()?),
+            kind if kind >= FAR_FIRST => {
+                let far = FarEntry::decode(kind, &entry.payload).ok()?;
+                if let FarEntry::PeerClosed { peer, .. } = &far {
+                    gathered.far_closed.remove(peer);
+                }
+                self.far.replay(&far);
+            }
             kind if kind >= LAYER2_FIRST => {
                 let near = NearEntry::decode(kind, &entry.payload).ok()?;
                 if let NearEntry::Begun(begun) = &near
@@ -261,7 +269,7 @@ impl Driver {
         gathered.forget_peer(peer);
         let open = self.near.open().filter(|(begun, _)| begun.peer == peer).map(|(begun, _)| begun.id);
         gathered.lost.extend(open);
-        self.far.replay(&FarEntry::PeerClosed { peer });
+        gathered.far_closed.insert(peer);
     }
 
     fn replay_engine(&mut self, entry: EngineEntry, position: Position, gathered: &mut Gathered) {
@@ -421,6 +429,10 @@ impl Driver {
     }
 
     fn resume_far(&mut self, gathered: &Gathered) {
+        for peer in &gathered.far_closed {
+            let entry = self.far.peer_closed(*peer, self.host.unix_ms_signed());
+            self.note_far(&entry);
+        }
         let requests: Vec<(EndpointId, StreamId)> = self
             .slots
             .iter()
