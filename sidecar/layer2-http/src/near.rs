@@ -103,7 +103,7 @@ impl Operations {
         if theirs && state.rank() <= State::Executing.rank() { self.on_state(id, state, now_ms) } else { None }
     }
 
-    /// The operation goes by another stream from here on.
+    /// The operation goes by another stream from here on: what was known of a response there is void.
     pub fn move_to(&mut self, id: OperationId, peer: EndpointId, stream: StreamId) -> Option<NearEntry> {
         self.operations.get(&id).filter(|operation| !operation.state.is_terminal())?;
         let entry = NearEntry::Moved { id, peer, stream };
@@ -201,6 +201,7 @@ impl Operations {
                 if let Some(operation) = self.operations.get_mut(id) {
                     forget_stream(&mut self.by_stream, &operation.begun);
                     (operation.begun.peer, operation.begun.stream) = (*peer, *stream);
+                    (operation.status, operation.executed) = (None, None);
                     self.by_stream.insert((*peer, *stream), *id);
                 }
             }
@@ -231,7 +232,9 @@ impl Operations {
 
     fn reach(&mut self, reached: Reached) -> Option<NearEntry> {
         let operation = self.operations.get_mut(&reached.id)?;
-        if !operation.state.may_become(reached.state) {
+        // After a move, another response may begin.
+        let anew = operation.state == reached.state && operation.status.is_none() && reached.status.is_some();
+        if !operation.state.may_become(reached.state) && (!anew || operation.state.is_terminal()) {
             return None;
         }
         operation.state = reached.state;

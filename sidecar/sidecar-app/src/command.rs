@@ -240,6 +240,25 @@ impl Command {
         }
     }
 
+    /// The same about another stream.
+    #[must_use]
+    pub fn about(mut self, other: Lane) -> Self {
+        match &mut self {
+            Self::Append { lane, .. }
+            | Self::Abort { lane, .. }
+            | Self::Read { lane, .. }
+            | Self::ReaderDropped { lane, .. }
+            | Self::Detach { lane }
+            | Self::Dispatch { lane, .. } => *lane = other,
+            Self::Begin { .. }
+            | Self::Operation { .. }
+            | Self::Operations { .. }
+            | Self::StoredResult { .. }
+            | Self::Status { .. } => {}
+        }
+        self
+    }
+
     /// Tells whoever waits that the stream is gone.
     pub fn refuse(self) {
         match self {

@@ -14,9 +14,12 @@
 //! | 135 | KEPT | peer 16 ‖ stream 8 ‖ operation 16 ‖ kept 1: the received stream is the stored result of the operation, or no longer |
 //! | 136 | FAR_OVER | peer 16 ‖ stream 8: the request of this stream has its answer, and more of it is not wanted |
 //! | 137 | MOVED | peer 16 ‖ direction 1 (0 received, 1 sent) ‖ three zeros ‖ record header 36 ‖ stored payload: the record lies here now |
+//! | 138 | REQUEST_AT | peer 16 ‖ operation 16 ‖ record header 36 ‖ payload digest 32 ‖ position 12 ‖ to copy 1: a record of the operation's request, kept until its response is whole; 1 if it is still to be appended to the operation's stream |
+//! | 139 | RESULT_AT | peer 16 ‖ operation 16 ‖ record header 36 ‖ payload digest 32 ‖ position 12: a record of the operation's whole response, whose association ended |
 //!
 //! Integers are little-endian; a record header is seq, stream, offset (8 each), raw_len, stored_len (4 each), kind,
-//! flags, two zero octets. `SENT_AT`, `SPOOLED` and `MARK` stand only in checkpoints. Payloads longer than known are
+//! flags, two zero octets. `SENT_AT`, `SPOOLED`, `MARK`,
+//! `REQUEST_AT` and `RESULT_AT` stand only in checkpoints. Payloads longer than known are
 //! read up to what is known; shorter ones are damage. Test to read first: `every_entry_reads_back`.
 
 use bytes::Bytes;
@@ -121,6 +124,26 @@ pub enum EngineEntry {
         /// The record.
         head: RecordHeader,
     },
+    /// Where a record of a request of mine lies that may be needed again.
+    RequestAt {
+        /// To which peer.
+        peer: EndpointId,
+        /// Of which operation.
+        operation: OperationId,
+        /// The record.
+        found: FoundEq,
+        /// It is still to be appended to the operation's stream.
+        to_copy: bool,
+    },
+    /// Where a record of a response lies whose association ended.
+    ResultAt {
+        /// From which peer.
+        peer: EndpointId,
+        /// Of which operation.
+        operation: OperationId,
+        /// The record.
+        found: FoundEq,
+    },
 }
 
 /// Who I am in this life of the log.
@@ -175,6 +198,8 @@ impl EngineEntry {
             Self::Kept { .. } => 135,
             Self::FarOver { .. } => 136,
             Self::Moved { .. } => MOVED,
+            Self::RequestAt { .. } => 138,
+            Self::ResultAt { .. } => 139,
         }
     }
 
@@ -200,9 +225,18 @@ impl EngineEntry {
             }
             Self::Spooled { peer, found } => {
                 out.extend_from_slice(peer.as_bytes());
-                put_header(&mut out, &found.0.head);
-                out.extend_from_slice(&found.0.pd);
-                out.extend_from_slice(&found.0.position.to_bytes());
+                put_found(&mut out, found);
+            }
+            Self::RequestAt { peer, operation, found, to_copy } => {
+                out.extend_from_slice(peer.as_bytes());
+                out.extend_from_slice(operation.as_bytes());
+                put_found(&mut out, found);
+                out.push(u8::from(*to_copy));
+            }
+            Self::ResultAt { peer, operation, found } => {
+                out.extend_from_slice(peer.as_bytes());
+                out.extend_from_slice(operation.as_bytes());
+                put_found(&mut out, found);
             }
             Self::Taken { peer, stream, below } => {
                 out.extend_from_slice(peer.as_bytes());
@@ -257,15 +291,7 @@ impl EngineEntry {
                     position: input.position()?,
                 },
             },
-            130 => Self::Spooled {
-                peer: input.endpoint()?,
-                found: FoundEq(Found {
-                    head: input.header()?,
-                    pd: input.array::<32>()?,
-                    position: input.position()?,
-                    credited: false,
-                }),
-            },
+            130 => Self::Spooled { peer: input.endpoint()?, found: input.found()? },
             131 => Self::Taken { peer: input.endpoint()?, stream: input.stream()?, below: input.u64()? },
             132 => Self::Forgotten { peer: input.endpoint()?, stream: input.stream()? },
             133 => {
@@ -285,11 +311,18 @@ impl EngineEntry {
             135 => Self::Kept {
                 peer: input.endpoint()?,
                 stream: input.stream()?,
-                operation: OperationId::from_bytes(input.array()?).ok()?,
+                operation: input.operation()?,
                 kept: input.array::<1>()? != [0],
             },
             136 => Self::FarOver { peer: input.endpoint()?, stream: input.stream()? },
             MOVED => Self::Moved { peer: input.endpoint()?, sent: input.array::<4>()?[0] != 0, head: input.header()? },
+            138 => Self::RequestAt {
+                peer: input.endpoint()?,
+                operation: input.operation()?,
+                found: input.found()?,
+                to_copy: input.array::<1>()? != [0],
+            },
+            139 => Self::ResultAt { peer: input.endpoint()?, operation: input.operation()?, found: input.found()? },
             _ => return None,
         })
     }
@@ -361,6 +394,12 @@ fn put_header(out: &mut Vec<u8>, head: &RecordHeader) {
     out.extend_from_slice(&[head.kind, head.flags, 0, 0]);
 }
 
+fn put_found(out: &mut Vec<u8>, found: &FoundEq) {
+    put_header(out, &found.0.head);
+    out.extend_from_slice(&found.0.pd);
+    out.extend_from_slice(&found.0.position.to_bytes());
+}
+
 struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
@@ -392,6 +431,15 @@ impl Input<'_> {
 
     fn stream(&mut self) -> Option<StreamId> {
         StreamId::new(self.u64()?)
+    }
+
+    fn operation(&mut self) -> Option<OperationId> {
+        OperationId::from_bytes(self.array()?).ok()
+    }
+
+    fn found(&mut self) -> Option<FoundEq> {
+        let (head, pd, position) = (self.header()?, self.array()?, self.position()?);
+        Some(FoundEq(Found { head, pd, position, credited: false }))
     }
 
     fn position(&mut self) -> Option<Position> {
@@ -448,6 +496,17 @@ mod tests {
             EngineEntry::Kept { peer, stream, operation: OperationId::from_bytes([9; 16]).unwrap(), kept: true },
             EngineEntry::FarOver { peer, stream },
             EngineEntry::Moved { peer, sent: true, head },
+            EngineEntry::RequestAt {
+                peer,
+                operation: OperationId::from_bytes([9; 16]).unwrap(),
+                found: FoundEq(Found { head, pd: [4; 32], position, credited: false }),
+                to_copy: true,
+            },
+            EngineEntry::ResultAt {
+                peer,
+                operation: OperationId::from_bytes([9; 16]).unwrap(),
+                found: FoundEq(Found { head, pd: [4; 32], position, credited: false }),
+            },
         ];
         for entry in entries {
             let payload = entry.encode();

@@ -66,6 +66,12 @@ impl Outgoing {
         Self { kind, flags: 0, raw_len, pd: sha256(&[&payload]), payload }
     }
 
+    /// A record as it lies in the log, to be appended once more.
+    pub fn again(found: &Found, payload: Bytes) -> Self {
+        let head = &found.head;
+        Self { kind: head.kind, flags: head.flags, raw_len: head.raw_len, pd: found.pd, payload }
+    }
+
     /// The end of a stream whose content went through `body`.
     pub fn fin(body: &BodyCheck) -> Self {
         Self::plain(wire::record::kind::FIN, Bytes::copy_from_slice(&body.fin().encode()))

@@ -209,6 +209,12 @@ impl Spool {
         left
     }
 
+    /// Takes a stream out, with all that is known of it.
+    #[must_use]
+    pub fn split_off(&mut self, stream: StreamId) -> Self {
+        Self { streams: self.streams.remove_entry(&stream).into_iter().collect() }
+    }
+
     /// True while anything of the stream is known.
     pub fn knows(&self, stream: StreamId) -> bool {
         self.streams.contains_key(&stream)

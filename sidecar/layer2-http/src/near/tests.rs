@@ -275,3 +275,22 @@ fn the_oldest_open_operations_are_found_by_when_they_began() {
     assert_eq!(oldest.iter().map(|view| view.begun_ms).collect::<Vec<_>>(), [20, 40]);
     assert_eq!(total, 3);
 }
+
+#[test]
+fn after_a_move_another_response_says_its_own_status() {
+    let mut operations = with(1);
+    operations.on_response_head(id(1), 200, 5);
+    assert!(operations.on_response_head(id(1), 404, 6).is_none(), "one response has one head");
+    operations.move_to(id(1), peer(1), StreamId::request(7)).unwrap();
+    let view = operations.get(id(1)).unwrap();
+    assert_eq!((view.state, view.status, view.executed), (State::ResponseStarted, None, None));
+    let entry = operations.on_response_head(id(1), 404, 7).unwrap();
+    assert_eq!(operations.get(id(1)).unwrap().status, Some(404));
+    let mut restored = with(1);
+    restored.on_response_head(id(1), 200, 5);
+    restored.replay(&NearEntry::Moved { id: id(1), peer: peer(1), stream: StreamId::request(7) });
+    restored.replay(&entry);
+    assert_eq!(restored.get(id(1)), operations.get(id(1)));
+    operations.on_state(id(1), State::Cancelled, 8).unwrap();
+    assert!(operations.on_response_head(id(1), 500, 9).is_none(), "an ended operation stays as it ended");
+}

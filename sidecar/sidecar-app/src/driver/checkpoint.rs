@@ -57,7 +57,11 @@ impl Driver {
         for (peer, slot) in self.slots.iter().filter(|(peer, _)| !without.contains(*peer)) {
             snapshot_slot(*peer, slot, &mut out);
         }
-        for (operation, Lane { peer, stream, .. }) in &self.results {
+        for (lane, operation, found) in self.archive.records() {
+            put(&mut out, EngineEntry::ResultAt { peer: lane.peer, operation, found: FoundEq(*found) });
+        }
+        let archived = |lane: &Lane| self.archive.get(*lane).is_some();
+        for (operation, Lane { peer, stream, .. }) in self.results.iter().filter(|(_, lane)| !archived(lane)) {
             put(&mut out, EngineEntry::Kept { peer: *peer, stream: *stream, operation: *operation, kept: true });
         }
         out
@@ -82,6 +86,10 @@ fn snapshot_slot(peer: EndpointId, slot: &Slot, out: &mut Vec<(u8, Vec<u8>)>) {
     for (stream, call) in &slot.near_calls {
         if call.request_ended {
             put(out, EngineEntry::RequestEnded { peer, stream: *stream });
+        }
+        for (found, to_copy) in call.request.records() {
+            let (operation, found) = (call.operation, FoundEq(*found));
+            put(out, EngineEntry::RequestAt { peer, operation, found, to_copy });
         }
     }
     for stream in &slot.far_over {

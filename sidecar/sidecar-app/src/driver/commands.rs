@@ -7,13 +7,29 @@ use crate::command::{Command, Lane, Outgoing};
 
 impl Driver {
     pub(super) fn handle_command(&mut self, command: Command) {
-        if let Some(lane) = command.lane()
-            && self.slots.get(&lane.peer).is_none_or(|slot| slot.epoch != lane.epoch)
-        {
+        let Some(known) = command.lane() else { return self.handle_present(command) };
+        let lane = self.present(known);
+        let over = match &command {
+            Command::ReaderDropped { .. } | Command::Abort { .. } => true,
+            Command::Append { outgoing, .. } => outgoing.kind == kind::FIN,
+            _ => false,
+        };
+        if over {
+            self.forget_lane(known);
+        }
+        let command = command.about(lane);
+        if self.archive.get(lane).is_some() {
+            self.handle_archived(lane, command);
+        } else if self.slots.get(&lane.peer).is_some_and(|slot| slot.epoch == lane.epoch) {
+            self.handle_present(command);
+        } else {
             // Of an association that is over: the same stream number may be another exchange's by now.
             command.refuse();
-            return;
         }
+    }
+
+    /// Does what is asked about streams of present associations, or about none.
+    fn handle_present(&mut self, command: Command) {
         match command {
             Command::Begin { call, reply } => self.begin(call, reply),
             Command::Append { lane, outgoing, reply } => self.append(lane, outgoing, reply),
@@ -55,9 +71,8 @@ impl Driver {
             let _ = reply.send(Err(crate::command::AppendError::Gone));
             return;
         };
-        if slot.append(now, lane.stream, outgoing, reply) {
-            self.stream_finished(lane);
-        }
+        let progress = slot.append(now, lane.stream, outgoing, reply, &self.journal);
+        self.stream_progressed(lane.peer, lane.stream, progress);
     }
 
     /// The FIN of a stream of mine was appended.
@@ -72,8 +87,14 @@ impl Driver {
     fn abort(&mut self, lane: Lane, code: u64) {
         let now = self.host.now();
         if lane.stream.is_request() {
+            if self.drop_unbegun(lane.peer, lane.stream) {
+                return;
+            }
             let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
             if slot.writing.contains_key(&lane.stream) {
+                if let Some(call) = slot.near_calls.get_mut(&lane.stream) {
+                    call.request.give_up(&mut self.journal);
+                }
                 // What did not leave yet need not any more.
                 slot.peer.cancel_stream(now, lane.stream, code);
                 self.request_ended(lane.peer, lane.stream);

@@ -87,6 +87,11 @@ impl Journal {
         }
     }
 
+    /// The stored payload of a record, as it lies in the log.
+    pub(super) fn stored_payload(&self, found: &Found) -> Option<Bytes> {
+        record::stored_payload(&self.log.reader(), found).ok()
+    }
+
     /// Appends an entry; an urgent one makes the next commit due. Nothing follows an entry that is missing: what comes after
     /// may only make sense with it.
     pub(super) fn append(&mut self, kind: u8, parts: &[&[u8]], urgent: bool) -> Result<Position, LogError> {

@@ -7,11 +7,14 @@
 //! Invariants: nothing leaves before what it promises is durable; a failed append or commit ends the loop with an error,
 //! because retrying an fsync would lie; the loop never waits for a folder or a socket. It knows no HTTP beyond the heads
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
-//! what layer 1 reports, `journal.rs` the log, `carry.rs` what is left in old segments, `recover.rs` the start, `forget.rs`
-//! endpoints that are gone, `life.rs` a new incarnation, `host.rs` time and randomness. Test to read first: `tests/line`.
+//! what layer 1 reports, `closing.rs` the end of an association, `kept.rs` and `archive.rs` what outlives it, `journal.rs` the
+//! log, `carry.rs` what is left in old segments, `recover.rs` the start, `forget.rs` endpoints that are gone, `life.rs` a new
+//! incarnation, `host.rs` time and randomness. Test to read first: `tests/line`.
 
+mod archive;
 mod carry;
 mod checkpoint;
+mod closing;
 mod commands;
 #[cfg(test)]
 mod drain;
@@ -19,13 +22,17 @@ mod far;
 mod forget;
 mod host;
 mod journal;
+mod kept;
 mod life;
+mod lost;
 mod near;
 mod peer_events;
 mod pipe_events;
 mod recover;
 mod report;
 mod slot;
+#[cfg(test)]
+mod testbench;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
@@ -44,6 +51,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use wire::EndpointId;
 use wire::control::EndpointName;
 
+use self::archive::Archive;
 use self::carry::Carry;
 use self::forget::Watch;
 pub use self::host::{Host, System, unix_ms};
@@ -163,6 +171,10 @@ pub struct Driver {
     counters: Counters,
     inbox_alarm: Option<String>,
     outbox_failure: Option<String>,
+    /// Whole responses of associations that ended.
+    archive: Archive,
+    /// Where the streams of calls that moved are today, by where their callers know them.
+    lanes: BTreeMap<Lane, Lane>,
     /// Where stored results lie.
     results: BTreeMap<OperationId, Lane>,
     /// Calls that wait until the far side allows another exchange.

@@ -4,11 +4,14 @@
 //! or kept whole where the caller chose the operation's id, within the results' quota; streams are closed when both ends
 //! are over. Operation states only move forward: layer 2 sees to that.
 
+use bytes::Bytes;
 use layer1_replication::{AppendError as Refusal, Timestamp};
 use layer2_http::ResponseHead;
 use layer2_http::fin::code;
+use layer2_http::head::RequestHead;
 use layer2_http::near::{Begun as BegunEntry, NearEntry};
 use layer2_http::operation::{Executed, OperationId, State};
+use layer2_http::policy::Retry;
 use layer2_http::problem::{Problem, ProblemKind};
 use tokio::sync::oneshot;
 use wire::record::kind;
@@ -102,7 +105,8 @@ impl Driver {
         }
         slot.spool.keep(response, call.retain);
         slot.writing.insert(request, Writing::default());
-        slot.near_calls.insert(request, NearCall::new(call.operation, response, call.retain));
+        let repeatable = repeatable(&call.method, || Some(call.head.clone()));
+        slot.near_calls.insert(request, NearCall::new(call.operation, response, call.retain, repeatable));
         let (request_lane, response_lane) = (slot.lane(peer, request), slot.lane(peer, response));
         let begun = BegunEntry {
             id: call.operation,
@@ -159,16 +163,8 @@ impl Driver {
     }
 
     fn response_head_arrived(&mut self, peer: EndpointId, request: StreamId, operation: OperationId, found: &Found) {
-        let head = self.journal.payload(found).and_then(|payload| ResponseHead::decode(&payload).ok());
-        let Some(head) = head else { return };
-        let problem = head.envelope.problem.as_deref().map(|slug| {
-            let kind = ProblemKind::from_slug(slug).unwrap_or(ProblemKind::Internal);
-            let mut problem = Problem::new(kind, "");
-            problem.status = head.status;
-            problem.executed = head.envelope.executed;
-            problem
-        });
-        if let Some(entry) = self.near.on_response_head(operation, head.status, self.host.unix_ms_signed()) {
+        let Some((status, problem)) = self.response_head(found) else { return };
+        if let Some(entry) = self.near.on_response_head(operation, status, self.host.unix_ms_signed()) {
             self.note_near(&entry);
         }
         if let Some(call) = self.near_call(peer, request) {
@@ -176,10 +172,41 @@ impl Driver {
         }
     }
 
+    /// The status of a response, and the problem that it stands for if it is not the upstream's.
+    pub(super) fn response_head(&self, found: &Found) -> Option<(u16, Option<Problem>)> {
+        let head = self.journal.payload(found).and_then(|payload| ResponseHead::decode(&payload).ok())?;
+        let problem = head.envelope.problem.as_deref().map(|slug| {
+            let kind = ProblemKind::from_slug(slug).unwrap_or(ProblemKind::Internal);
+            let mut problem = Problem::new(kind, "");
+            problem.status = head.status;
+            problem.executed = head.envelope.executed;
+            problem
+        });
+        Some((head.status, problem))
+    }
+
     /// The whole response is in the log.
     fn response_complete(&mut self, peer: EndpointId, request: StreamId, operation: OperationId) {
         let Some(call) = self.near_call(peer, request) else { return };
         let (retain, problem) = (call.retain, call.problem.clone());
+        if let Some(slot) = self.slots.get_mut(&peer)
+            && let Some(call) = slot.near_calls.get_mut(&request)
+        {
+            call.request.give_up(&mut self.journal);
+        }
+        self.response_ready(operation, problem);
+        if retain {
+            if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
+                self.note_near(&entry);
+            }
+            if let Some(call) = self.near_call(peer, request) {
+                call.response_over = true;
+            }
+            self.close_near_if_over(peer, request);
+        }
+    }
+
+    pub(super) fn response_ready(&mut self, operation: OperationId, problem: Option<Problem>) {
         let entry = match problem {
             Some(problem) => {
                 let state = if problem.executed == Some(Executed::Maybe) { State::Unknown } else { State::Failed };
@@ -189,15 +216,6 @@ impl Driver {
         };
         if let Some(entry) = &entry {
             self.note_near(entry);
-        }
-        if retain {
-            if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
-                self.note_near(&entry);
-            }
-            if let Some(call) = self.near_call(peer, request) {
-                call.response_over = true;
-            }
-            self.close_near_if_over(peer, request);
         }
     }
 
@@ -244,9 +262,13 @@ impl Driver {
     /// Nobody can have this response whole any more.
     pub(super) fn give_response_up(&mut self, peer: EndpointId, request: StreamId) {
         let now = self.host.now();
+        if self.drop_unbegun(peer, request) {
+            return;
+        }
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(call) = slot.near_calls.get_mut(&request) else { return };
         let response = call.response;
+        call.request.give_up(&mut self.journal);
         (call.response_over, call.retain) = (true, false);
         if !slot.spool.ended(response) {
             slot.peer.stop_sending(now, response, code::CANCELLED);
@@ -260,6 +282,11 @@ impl Driver {
     pub(super) fn drop_result(&mut self, id: OperationId) {
         let now = self.host.now();
         let Some(lane) = self.results.remove(&id) else { return };
+        if let Some(archived) = self.archive.get(lane) {
+            self.results_bytes = self.results_bytes.saturating_sub(archived.bytes());
+            self.remove_archived(lane);
+            return;
+        }
         let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
         slot.forget_stream(now, lane.peer, lane.stream, &mut self.journal);
     }
@@ -361,7 +388,9 @@ impl Driver {
         }
         let kept = call.retain && slot.spool.complete(response);
         let operation = call.operation;
-        slot.near_calls.remove(&request);
+        if let Some(mut call) = slot.near_calls.remove(&request) {
+            call.request.give_up(&mut self.journal);
+        }
         slot.peer.close_stream(response);
         if !kept {
             slot.forget_stream(now, peer, response, &mut self.journal);
@@ -373,8 +402,10 @@ impl Driver {
     pub(super) fn stored_result(&self, id: OperationId) -> StoredResult<Lane> {
         let Some(view) = self.near.get(id) else { return StoredResult::Unknown };
         let lane = self.results.get(&id).copied();
-        let here = lane
-            .is_some_and(|lane| self.slots.get(&lane.peer).is_some_and(|slot| slot.spool.first(lane.stream).is_some()));
+        let here = lane.is_some_and(|lane| {
+            self.archive.get(lane).is_some()
+                || self.slots.get(&lane.peer).is_some_and(|slot| slot.spool.first(lane.stream).is_some())
+        });
         match lane {
             Some(lane) if here => StoredResult::Ready(lane),
             _ if view.state.is_terminal() => StoredResult::Gone(view),
@@ -385,4 +416,11 @@ impl Driver {
     pub(super) fn near_call(&mut self, peer: EndpointId, request: StreamId) -> Option<&mut NearCall> {
         self.slots.get_mut(&peer)?.near_calls.get_mut(&request)
     }
+}
+
+/// Is it harmless to make this call twice? By its method, or because it has a key; what the far side's rules say is not known.
+pub(super) fn repeatable(method: &str, head: impl FnOnce() -> Option<Bytes>) -> bool {
+    let keyed = || head().and_then(|payload| RequestHead::decode(&payload).ok());
+    layer2_http::far::repeatable(method, false, Retry::Idempotent)
+        || keyed().is_some_and(|head| head.envelope.idempotency_key.is_some())
 }

@@ -1,14 +1,15 @@
 //! What layer 1 reports of a peer, and what follows from it.
 
 use layer1_replication::{Alarm, PeerEvent};
-use layer2_http::operation::{Executed, State};
-use layer2_http::problem::ProblemKind;
-use std::collections::BTreeSet;
+use layer2_http::operation::State;
 use wire::{EndpointId, Incarnation, Seq, StreamId};
 
 use super::slot::Ending;
 use super::{Driver, DriverError};
 use crate::pipe::{InboxCommand, OutboxJob};
+
+/// Acknowledged requests are kept until they are answered in this part of the send log's size, besides the send log.
+const KEPT_REQUESTS_PART: u64 = 4;
 
 impl Driver {
     /// Takes every event of every peer; true if there was one.
@@ -27,7 +28,7 @@ impl Driver {
         Ok(any)
     }
 
-    fn handle_peer_event(&mut self, peer: EndpointId, event: PeerEvent) {
+    pub(super) fn handle_peer_event(&mut self, peer: EndpointId, event: PeerEvent) {
         let now = self.host.now();
         match event {
             PeerEvent::Confirmed { peer_incarnation } => {
@@ -38,8 +39,8 @@ impl Driver {
                 }
                 self.writable(peer);
             }
-            PeerEvent::AssociationClosed { old_peer_incarnation, sent_seqs } => {
-                self.association_closed(peer, &sent_seqs);
+            PeerEvent::AssociationClosed { old_peer_incarnation, una, sent_seqs } => {
+                self.association_closed(peer, una, &sent_seqs);
                 if self.slots.get(&peer).is_some_and(|slot| slot.peer.is_over(&old_peer_incarnation)) {
                     self.files_closed(peer, old_peer_incarnation, u64::MAX);
                 }
@@ -48,9 +49,7 @@ impl Driver {
             PeerEvent::StreamReset { stream, code, .. } => self.stream_reset(peer, stream, code),
             PeerEvent::StopSending { stream, code } => {
                 if stream.is_request() {
-                    if let Some(slot) = self.slots.get_mut(&peer) {
-                        slot.stop(stream, code);
-                    }
+                    self.request_stopped(peer, stream, code);
                 } else {
                     self.response_stopped(peer, stream, code);
                 }
@@ -134,18 +133,16 @@ impl Driver {
     fn writable(&mut self, peer: EndpointId) {
         let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
-        for stream in slot.unpark(now) {
-            if let Some(slot) = self.slots.get(&peer) {
-                let lane = slot.lane(peer, stream);
-                self.stream_finished(lane);
-            }
+        for (stream, progress) in slot.unpark(now, &self.journal) {
+            self.stream_progressed(peer, stream, progress);
         }
         self.begin_waiting();
     }
 
     fn released(&mut self, peer: EndpointId, up_to: Seq) {
         let Some(slot) = self.slots.get_mut(&peer) else { return };
-        slot.release(up_to, &mut self.journal);
+        let kept_bytes_max = self.settings.replication.send_log_bytes_max / KEPT_REQUESTS_PART;
+        slot.release(up_to, kept_bytes_max, &mut self.journal);
         let kept = slot.fins.split_off(&up_to.next());
         for ending in std::mem::replace(&mut slot.fins, kept).into_values() {
             match ending {
@@ -173,36 +170,6 @@ impl Driver {
         {
             slot.alarm = Some(format!("{alarm}; {}", alarm.remedy()));
         }
-    }
-
-    /// The peer lost its state: everything in flight with it ends, and says what is known of it.
-    fn association_closed(&mut self, peer: EndpointId, sent: &[Seq]) {
-        let kept: Vec<_> = self.results.iter().filter(|(_, lane)| lane.peer == peer).map(|(id, _)| *id).collect();
-        for id in kept {
-            // Their streams' numbers are given out again.
-            self.drop_result(id);
-        }
-        let Some(slot) = self.slots.get_mut(&peer) else { return };
-        tracing::warn!(%peer, calls = slot.near_calls.len(), "the association closed: the peer lost its state; calls in flight end");
-        let sent: BTreeSet<Seq> = sent.iter().copied().collect();
-        let unsent: BTreeSet<StreamId> = slot
-            .sent
-            .values()
-            .filter(|place| place.kind == wire::record::kind::HEAD && !sent.contains(&place.seq))
-            .map(|place| place.stream)
-            .collect();
-        let calls: Vec<_> = slot.near_calls.iter().map(|(stream, call)| (*stream, call.operation)).collect();
-        slot.end_everything(&mut self.journal);
-        for (stream, operation) in calls {
-            let (state, kind, executed) = if unsent.contains(&stream) {
-                (State::Failed, ProblemKind::PeerSilent, Executed::No)
-            } else {
-                (State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe)
-            };
-            self.end_operation(operation, state, kind, executed, "the far side lost its state");
-        }
-        let entry = self.far.peer_closed(peer, self.host.unix_ms_signed());
-        self.note_far(&entry);
     }
 }
 

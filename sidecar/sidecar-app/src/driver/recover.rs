@@ -4,6 +4,7 @@
 //!
 //! | found | done |
 //! |---|---|
+//! | a call whose association ended | as `closing.rs` decides: see `lost.rs` |
 //! | an operation without its head in the log | forgotten: nobody was told that it was accepted |
 //! | a request without its end | its stream is reset: the caller's connection is gone with the process |
 //! | a response, whole or in part, that nobody took yet | kept as a stored result |
@@ -28,14 +29,16 @@ use layer2_http::problem::ProblemKind;
 use wire::record::{FIRST_STORED_KIND, decode_code, kind};
 use wire::{EndpointId, StreamId};
 
+use super::archive::Archive;
 use super::carry::Carry;
 use super::forget::Watch;
 use super::journal::Journal;
+use super::kept::KeptRequest;
+use super::lost::{Outlived, end_of_association};
 use super::slot::{NearCall, Slot};
 use super::{Driver, EXPIRY_PERIOD, Host, Outlets, Settings};
 use crate::command::Found;
 use crate::entry::{self, ENGINE_FIRST, EngineEntry, FAR_FIRST, LAYER2_FIRST, Life, SentPlace};
-use crate::spool::Spool;
 
 /// Why an engine cannot go on from its log.
 #[derive(Debug, thiserror::Error)]
@@ -58,27 +61,27 @@ pub enum RecoverError {
 
 /// What the replay gathers besides the state itself. All of it is about the newest association with each peer.
 #[derive(Default)]
-struct Gathered {
+pub(super) struct Gathered {
     requests_ended: BTreeSet<(EndpointId, StreamId)>,
     /// Streams of mine that have a record in the log.
-    begun_streams: BTreeSet<(EndpointId, StreamId)>,
+    pub(super) begun_streams: BTreeSet<(EndpointId, StreamId)>,
     /// Operations begun after the checkpoint.
-    begun: Vec<(OperationId, EndpointId, StreamId)>,
+    pub(super) begun: Vec<(OperationId, EndpointId, StreamId)>,
     /// Responses that are stored results.
-    kept: BTreeMap<(EndpointId, StreamId), OperationId>,
+    pub(super) kept: BTreeMap<(EndpointId, StreamId), OperationId>,
     /// Requests that have their answer.
     far_over: BTreeSet<(EndpointId, StreamId)>,
     /// Responses of mine that the caller does not want.
     unwanted: BTreeSet<(EndpointId, StreamId)>,
-    /// Operations whose association ended.
-    lost: Vec<OperationId>,
+    /// What outlives associations.
+    pub(super) outlived: Outlived,
     /// Endpoints whose association ended, and the journal of executions does not know.
-    far_closed: BTreeSet<EndpointId>,
+    pub(super) far_closed: BTreeSet<EndpointId>,
 }
 
 impl Gathered {
     /// The association with a peer ended: what was gathered of it is void.
-    fn forget_peer(&mut self, peer: EndpointId) {
+    pub(super) fn forget_peer(&mut self, peer: EndpointId) {
         self.requests_ended.retain(|(of, _)| *of != peer);
         self.begun_streams.retain(|(of, _)| *of != peer);
         self.begun.retain(|(_, of, _)| *of != peer);
@@ -118,11 +121,14 @@ impl Driver {
             count += 1;
         }
         tracing::info!(entries = count, torn_bytes = facts.0, segments = facts.1, "log replayed");
-        driver.finish_replay(&mut gathered)?;
+        let events = driver.finish_replay(&mut gathered)?;
         driver.check_places(&gathered)?;
-        driver.resume_near(&gathered);
+        driver.resume_near(&mut gathered);
         driver.resume_far(&gathered);
         driver.close_orphans(&gathered);
+        for (peer, event) in events {
+            driver.handle_peer_event(peer, event);
+        }
         driver.journal.make_urgent();
         Ok(driver)
     }
@@ -151,6 +157,8 @@ impl Driver {
             counters: layer0_pipe::Counters::default(),
             inbox_alarm: None,
             outbox_failure: None,
+            archive: Archive::default(),
+            lanes: BTreeMap::new(),
             results: BTreeMap::new(),
             waiting_begins: VecDeque::new(),
             replaying: true,
@@ -200,6 +208,10 @@ impl Driver {
                     gathered.begun.push((begun.id, begun.peer, begun.stream));
                     self.open_slot(begun.peer).spool.open(begun.stream.response_of());
                 }
+                if let NearEntry::Moved { peer, stream, .. } = &near {
+                    self.open_slot(*peer).spool.open(stream.response_of());
+                }
+                gathered.outlived.near_entry(&near);
                 self.near.replay(&near);
             }
             kind => {
@@ -220,11 +232,15 @@ impl Driver {
         gathered: &mut Gathered,
     ) {
         let position = entry.position;
+        if let Entry::Sent { head, payload_digest, .. } = &replayed {
+            let found = Found { head: *head, pd: *payload_digest, position, credited: true };
+            gathered.outlived.sent(self.near.by_stream(&peer, head.stream), found);
+        }
         let slot = self.open_slot(peer);
         match &replayed {
             Entry::Sent { head, .. } if !entry.in_checkpoint => {
-                // A STOP_SENDING names a stream of the peer, which numbers its own exchanges.
-                if head.kind != kind::STOP_SENDING {
+                if head.kind >= FIRST_STORED_KIND {
+                    // Another one may be about a stream of the peer, of the same number.
                     gathered.begun_streams.insert((peer, head.stream));
                 }
                 slot.place_sent(SentPlace { seq: head.seq, stream: head.stream, kind: head.kind, position });
@@ -251,25 +267,13 @@ impl Driver {
             _ => {}
         }
         slot.peer.replay(replayed);
-        let mut closed = false;
+        let mut closed = None;
         while let Some(event) = slot.peer.poll_event() {
-            closed |= matches!(event, PeerEvent::AssociationClosed { .. });
+            closed = closed.or_else(|| end_of_association(&event));
         }
-        if closed {
-            self.replay_closed(peer, gathered);
+        if let Some((una, sent)) = closed {
+            self.replay_closed(peer, una, &sent, gathered);
         }
-    }
-
-    /// The association with a peer ended.
-    fn replay_closed(&mut self, peer: EndpointId, gathered: &mut Gathered) {
-        if let Some(slot) = self.slots.get_mut(&peer) {
-            slot.spool = Spool::default();
-            slot.sent.clear();
-        }
-        gathered.forget_peer(peer);
-        let open = self.near.open().filter(|(begun, _)| begun.peer == peer).map(|(begun, _)| begun.id);
-        gathered.lost.extend(open);
-        gathered.far_closed.insert(peer);
     }
 
     fn replay_engine(&mut self, entry: EngineEntry, position: Position, gathered: &mut Gathered) {
@@ -300,8 +304,18 @@ impl Driver {
             EngineEntry::Kept { peer, stream, operation, kept: true } => {
                 gathered.kept.insert((peer, stream), operation);
             }
-            EngineEntry::Kept { peer, stream, .. } => {
-                gathered.kept.remove(&(peer, stream));
+            EngineEntry::Kept { peer, stream, operation, .. } => {
+                // The stream's number may be another one's by now.
+                if gathered.kept.get(&(peer, stream)) == Some(&operation) {
+                    gathered.kept.remove(&(peer, stream));
+                }
+                gathered.outlived.responses.remove(&operation);
+            }
+            EngineEntry::RequestAt { operation, found, to_copy, .. } => {
+                gathered.outlived.requests.entry(operation).or_default().restore(found.0, to_copy);
+            }
+            EngineEntry::ResultAt { peer, operation, found } => {
+                gathered.outlived.response_record(peer, operation, found.0);
             }
             EngineEntry::FarOver { peer, stream } => {
                 gathered.far_over.insert((peer, stream));
@@ -310,7 +324,7 @@ impl Driver {
     }
 
     /// Ends the replay: what is released goes, what stays is pinned, and a first life is noted.
-    fn finish_replay(&mut self, gathered: &mut Gathered) -> Result<(), RecoverError> {
+    fn finish_replay(&mut self, gathered: &mut Gathered) -> Result<Vec<(EndpointId, PeerEvent)>, RecoverError> {
         if !self.life_known {
             let life = EngineEntry::Life(self.life.clone());
             self.journal.append(life.kind(), &[&life.encode()], true)?;
@@ -319,11 +333,18 @@ impl Driver {
         self.open_slot(self.settings.default_peer);
         self.replaying = false;
         let now = self.host.now();
-        let ended: Vec<EndpointId> =
-            self.slots.iter_mut().filter_map(|(peer, slot)| slot.end_replay(now).then_some(*peer)).collect();
-        for peer in ended {
-            self.replay_closed(peer, gathered);
+        let mut events = Vec::new();
+        for peer in self.slots.keys().copied().collect::<Vec<_>>() {
+            let Some(slot) = self.slots.get_mut(&peer) else { continue };
+            slot.peer.replay_done(now);
+            let reported: Vec<_> = std::iter::from_fn(|| slot.peer.poll_event()).collect();
+            // My life is another one than the association's.
+            match reported.iter().find_map(end_of_association) {
+                Some((una, sent)) => self.replay_closed(peer, una, &sent, gathered),
+                None => events.extend(reported.into_iter().map(|event| (peer, event))),
+            }
         }
+        self.keep_outlived(gathered);
         for slot in self.slots.values_mut() {
             let una = slot.peer.status(now).una;
             slot.drop_released(una);
@@ -336,7 +357,7 @@ impl Driver {
             slot.look_for_alarm(now);
         }
         self.journal.reclaim();
-        Ok(())
+        Ok(events)
     }
 
     /// Looks at every place that will be read: what is missing or damaged there must stop the start before anything is decided
@@ -366,11 +387,8 @@ impl Driver {
         kept || open().is_some_and(|view| !view.state.is_terminal())
     }
 
-    fn resume_near(&mut self, gathered: &Gathered) {
-        for id in &gathered.lost {
-            let (state, kind) = (State::Unknown, ProblemKind::OutcomeUnknown);
-            self.end_operation(*id, state, kind, Executed::Maybe, "the far side lost its state");
-        }
+    fn resume_near(&mut self, gathered: &mut Gathered) {
+        self.resume_responses(std::mem::take(&mut gathered.outlived.responses));
         for (operation, peer, stream) in &gathered.begun {
             let state = self.near.get(*operation).map(|view| view.state);
             if state == Some(State::Accepted) && !gathered.begun_streams.contains(&(*peer, *stream)) {
@@ -394,22 +412,35 @@ impl Driver {
         }
         let open: Vec<_> = self.near.open().map(|(begun, _)| (begun.id, begun.peer, begun.stream)).collect();
         for (operation, peer, request) in open {
-            self.resume_call(operation, peer, request, gathered);
+            let ended = gathered.requests_ended.contains(&(peer, request));
+            if let Some(kept) = self.resume_outlived(operation, (peer, request), ended, &mut gathered.outlived) {
+                self.resume_call(operation, (peer, request), kept, gathered);
+            }
         }
     }
 
-    fn resume_call(&mut self, operation: OperationId, peer: EndpointId, request: StreamId, gathered: &Gathered) {
+    fn resume_call(
+        &mut self,
+        operation: OperationId,
+        (peer, request): (EndpointId, StreamId),
+        kept: KeptRequest,
+        gathered: &Gathered,
+    ) {
         let now = self.host.now();
         let response = request.response_of();
+        let repeatable = self.is_repeatable(operation, &kept);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
-        let mut call = NearCall::new(operation, response, true);
-        call.reader = false;
+        let mut call = NearCall::new(operation, response, true, repeatable);
+        (call.reader, call.request) = (false, kept);
         call.request_ended = gathered.requests_ended.contains(&(peer, request)) || slot.has_end(request);
         slot.spool.open(response);
         let given_up = slot.spool.taken(response) > 0;
         let (ended, reset, lane) = (call.request_ended, slot.spool.reset_code(response), slot.lane(peer, response));
         slot.near_calls.insert(request, call);
         if !ended {
+            if let Some(call) = slot.near_calls.get_mut(&request) {
+                call.request.give_up(&mut self.journal);
+            }
             slot.peer.reset_stream(now, request, code::INCOMPLETE);
             self.request_ended(peer, request);
         }

@@ -12,11 +12,13 @@ use layer2_http::operation::OperationId;
 use layer2_http::problem::Problem;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use wire::record::{RecordHeader, kind};
+use wire::record::{FIRST_STORED_KIND, RecordHeader, kind};
 use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
 
+use super::closing::Moving;
 use super::forget::Silence;
 use super::journal::Journal;
+use super::kept::{Kept, KeptRequest};
 use crate::command::{AppendError, Found, Lane, Outgoing, ReadReply};
 use crate::entry::{EngineEntry, SentPlace};
 use crate::pipe::PublishJob;
@@ -52,18 +54,34 @@ pub(super) struct Slot {
     pub(super) alarm: Option<String>,
 }
 
+/// Records that wait for room, with whoever waits for that.
+pub(super) type Parked = VecDeque<(Outgoing, oneshot::Sender<Result<(), AppendError>>)>;
+
 /// A stream of mine that is being written.
 #[derive(Default)]
 pub(super) struct Writing {
     /// The peer does not want more.
     pub(super) stopped: Option<u64>,
-    parked: VecDeque<(Outgoing, oneshot::Sender<Result<(), AppendError>>)>,
+    /// Nobody writes: what is to be copied is all there is.
+    pub(super) copy_only: bool,
+    parked: Parked,
 }
 
-struct Reader {
+pub(super) struct Reader {
     offset: u64,
     records_max: usize,
     reply: oneshot::Sender<ReadReply>,
+}
+
+/// How far a stream got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It waits for more, or for room.
+    Waits,
+    /// It got its FIN.
+    Finished,
+    /// It cannot be copied to its end.
+    Broken,
 }
 
 /// What a FIN of mine ends.
@@ -89,6 +107,14 @@ pub(super) struct NearCall {
     pub(super) response_over: bool,
     /// The far side answered with a problem of its own.
     pub(super) problem: Option<Problem>,
+    /// Making the call twice is harmless, by its method or its key.
+    pub(super) repeatable: bool,
+    /// The caller was given some of the response.
+    pub(super) given: bool,
+    /// It went by another association before.
+    pub(super) moved: bool,
+    /// Its request, as long as it may be needed again.
+    pub(super) request: KeptRequest,
 }
 
 /// A call of the peer that is being executed.
@@ -135,8 +161,9 @@ impl Slot {
             persist.entry.encode(&mut body);
             let position = journal.append(persist.entry.kind(), &[&body, &persist.payload], persist.urgent)?;
             match &persist.entry {
-                Entry::Sent { head, .. } => {
+                Entry::Sent { head, payload_digest, .. } => {
                     journal.pin(position);
+                    self.keep_request(&Found { head: *head, pd: *payload_digest, position, credited: true }, journal);
                     self.place_sent(SentPlace { seq: head.seq, stream: head.stream, kind: head.kind, position });
                 }
                 Entry::Received(ReceivedMeta { head, link_digest, .. }) if head.kind >= 32 => {
@@ -148,6 +175,21 @@ impl Slot {
             self.last_token = Some(persist.token);
         }
         Ok(())
+    }
+
+    /// Keeps a record of a request that may be needed again.
+    fn keep_request(&mut self, found: &Found, journal: &mut Journal) {
+        if found.head.kind < FIRST_STORED_KIND {
+            return;
+        }
+        let Some(call) = self.near_calls.get_mut(&found.head.stream) else { return };
+        let Kept { held, instead_of } = call.request.append(*found);
+        if held {
+            journal.pin(found.position);
+        }
+        if let Some(original) = instead_of {
+            journal.unpin(original.position);
+        }
     }
 
     pub(super) fn place_sent(&mut self, place: SentPlace) {
@@ -223,24 +265,25 @@ impl Slot {
         self.arriving.remove(&seq)
     }
 
-    /// Appends a record, or parks it until there is room. True when it was appended and ends its stream.
+    /// Appends a record, or parks it until there is room.
     pub(super) fn append(
         &mut self,
         now: Timestamp,
         stream: StreamId,
         outgoing: Outgoing,
         reply: oneshot::Sender<Result<(), AppendError>>,
-    ) -> bool {
+        journal: &Journal,
+    ) -> Progress {
         let Some(writing) = self.writing.get_mut(&stream) else {
             let _ = reply.send(Err(AppendError::Gone));
-            return false;
+            return Progress::Waits;
         };
         if let Some(code) = writing.stopped {
             let _ = reply.send(Err(AppendError::Stopped { code }));
-            return false;
+            return Progress::Waits;
         }
         writing.parked.push_back((outgoing, reply));
-        self.unpark_stream(now, stream)
+        self.unpark_stream(now, stream, journal)
     }
 
     /// Appends a record; layer 1 says whether there is room.
@@ -257,14 +300,21 @@ impl Slot {
         Ok(seq)
     }
 
-    /// Appends what was parked as far as there is room; returns the streams that got their FIN by it.
-    pub(super) fn unpark(&mut self, now: Timestamp) -> Vec<StreamId> {
-        let waiting: Vec<StreamId> =
-            self.writing.iter().filter(|(_, writing)| !writing.parked.is_empty()).map(|(stream, _)| *stream).collect();
-        waiting.into_iter().filter(|stream| self.unpark_stream(now, *stream)).collect()
+    /// Appends what was parked, or is to be copied, as far as there is room; returns the streams that got to an end by it.
+    pub(super) fn unpark(&mut self, now: Timestamp, journal: &Journal) -> Vec<(StreamId, Progress)> {
+        let copies = |stream: &StreamId| self.near_calls.get(stream).is_some_and(|call| call.request.copies());
+        let waits = |(stream, writing): &(&StreamId, &Writing)| !writing.parked.is_empty() || copies(stream);
+        let waiting: Vec<StreamId> = self.writing.iter().filter(waits).map(|(stream, _)| *stream).collect();
+        let progress = waiting.into_iter().map(|stream| (stream, self.unpark_stream(now, stream, journal)));
+        progress.filter(|(_, progress)| *progress != Progress::Waits).collect()
     }
 
-    fn unpark_stream(&mut self, now: Timestamp, stream: StreamId) -> bool {
+    pub(super) fn unpark_stream(&mut self, now: Timestamp, stream: StreamId, journal: &Journal) -> Progress {
+        match self.copy(now, stream, journal) {
+            Ok(true) => {}
+            Ok(false) => return Progress::Waits,
+            Err(progress) => return progress,
+        }
         let mut finished = false;
         while let Some((outgoing, reply)) = self.writing.get_mut(&stream).and_then(|writing| writing.parked.pop_front())
         {
@@ -285,7 +335,49 @@ impl Slot {
                 }
             }
         }
-        finished
+        if finished { Progress::Finished } else { Progress::Waits }
+    }
+
+    /// Appends what is to be copied of a request, as far as there is room. True when that is all of it, and it goes on; an
+    /// error when that ends the stream.
+    fn copy(&mut self, now: Timestamp, stream: StreamId, journal: &Journal) -> Result<bool, Progress> {
+        while let Some(record) = self.near_calls.get_mut(&stream).and_then(|call| call.request.begin_copy()) {
+            let Some(payload) = journal.stored_payload(&record) else {
+                tracing::error!(position = %record.position, "a record of a request cannot be read");
+                return Err(Progress::Broken);
+            };
+            let copied = self.append_now(now, stream, Outgoing::again(&record, payload));
+            let Some(call) = self.near_calls.get_mut(&stream) else { return Err(Progress::Broken) };
+            match copied {
+                Ok(_) if record.head.kind == kind::FIN => return Err(Progress::Finished),
+                Ok(_) => {}
+                Err(Refusal::Full | Refusal::Credit(_)) => {
+                    call.request.put_back();
+                    return Ok(false);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a request cannot be sent again");
+                    return Err(Progress::Broken);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes a call out of its streams, with whoever waits at them: it goes on in another association.
+    pub(super) fn take_along(&mut self, peer: EndpointId, request: StreamId, mut call: NearCall) -> Moving {
+        let writing = self.writing.remove(&request).filter(|writing| !writing.copy_only);
+        let writer = writing.map(|writing| (self.lane(peer, request), writing.parked));
+        let readers = self.readers.remove(&call.response).unwrap_or_default();
+        let follows = call.reader && !call.given;
+        let reader = follows.then(|| (self.lane(peer, call.response), readers));
+        (call.reader, call.given) = (follows, false);
+        Moving { call, writer, reader }
+    }
+
+    /// Lets readers wait at another stream than they asked for.
+    pub(super) fn wait(&mut self, stream: StreamId, readers: Vec<Reader>) {
+        self.readers.entry(stream).or_default().extend(readers);
     }
 
     /// The peer does not want more of a stream of mine.
@@ -322,7 +414,7 @@ impl Slot {
     /// Answers the readers of a stream for whom there is something.
     pub(super) fn wake_reader(&mut self, stream: StreamId) {
         let Some(readers) = self.readers.remove(&stream) else { return };
-        let mut waiting = Vec::new();
+        let (mut waiting, mut given) = (Vec::new(), false);
         for reader in readers {
             let answer = match self.spool.lookup(stream, reader.offset, reader.records_max) {
                 Lookup::Wait if reader.reply.is_closed() => continue,
@@ -334,7 +426,11 @@ impl Slot {
                 Lookup::Reset(code) => ReadReply::Reset { code },
                 Lookup::Gone => ReadReply::Gone,
             };
-            let _ = reader.reply.send(answer);
+            let records = matches!(answer, ReadReply::Records(_));
+            given |= reader.reply.send(answer).is_ok() && records;
+        }
+        if given && let Some(call) = self.near_calls.get_mut(&StreamId::request(stream.exchange())) {
+            call.given |= !stream.is_request();
         }
         if !waiting.is_empty() {
             self.readers.insert(stream, waiting);
@@ -376,7 +472,9 @@ impl Slot {
         for call in std::mem::take(&mut self.far_calls).into_values() {
             call.cancelled.cancel();
         }
-        self.near_calls.clear();
+        for mut call in std::mem::take(&mut self.near_calls).into_values() {
+            call.request.give_up(journal);
+        }
         self.far_over.clear();
         self.fins.clear();
         self.epoch += 1;
@@ -406,11 +504,23 @@ impl Slot {
         self.wake_reader(stream);
     }
 
-    /// My records up to this one are released: their places are not needed any more.
-    pub(super) fn release(&mut self, up_to: Seq, journal: &mut Journal) {
+    /// My records up to this one are released: their places are not needed any more, but for requests that may have to be
+    /// sent again, which are kept within `kept_bytes_max`.
+    pub(super) fn release(&mut self, up_to: Seq, kept_bytes_max: u64, journal: &mut Journal) {
+        let mut kept_bytes: u64 = self.near_calls.values().map(|call| call.request.released_bytes()).sum();
         let kept = self.sent.split_off(&up_to.next());
         for place in std::mem::replace(&mut self.sent, kept).into_values() {
             journal.unpin(place.position);
+            if place.kind < FIRST_STORED_KIND {
+                // It may be about a stream of the peer, of the same number.
+                continue;
+            }
+            let Some(call) = self.near_calls.get_mut(&place.stream) else { continue };
+            kept_bytes += call.request.released(place.seq).unwrap_or(0);
+            if !call.repeatable || kept_bytes > kept_bytes_max {
+                kept_bytes = kept_bytes.saturating_sub(call.request.released_bytes());
+                call.request.give_appended_up(journal);
+            }
         }
     }
 
@@ -443,9 +553,38 @@ impl Slot {
     }
 }
 
+impl Writing {
+    /// More may be written.
+    pub(super) fn is_open(&self) -> bool {
+        !self.copy_only && self.stopped.is_none()
+    }
+
+    /// Nobody writes: what is to be copied is all of it.
+    pub(super) fn copied() -> Self {
+        Self { copy_only: true, ..Self::default() }
+    }
+
+    /// The caller goes on to write behind what is to be copied.
+    pub(super) fn going_on(parked: Parked) -> Self {
+        Self { parked, ..Self::default() }
+    }
+}
+
 impl NearCall {
-    pub(super) fn new(operation: OperationId, response: StreamId, retain: bool) -> Self {
-        Self { operation, response, reader: true, retain, request_ended: false, response_over: false, problem: None }
+    pub(super) fn new(operation: OperationId, response: StreamId, retain: bool, repeatable: bool) -> Self {
+        Self {
+            operation,
+            response,
+            reader: true,
+            retain,
+            request_ended: false,
+            response_over: false,
+            problem: None,
+            repeatable,
+            given: false,
+            moved: false,
+            request: KeptRequest::default(),
+        }
     }
 }
 

@@ -71,7 +71,11 @@ fn a_peer_that_lost_its_state_closes_the_association() {
     let mut b2 = Side::new(1, life(2, 3), config());
     settle(now, &mut a, &mut b2);
     let events = a.events();
-    let closed = PeerEvent::AssociationClosed { old_peer_incarnation: life(1, 2), una: Seq::new(1), sent_seqs: vec![Seq::new(2)] };
+    let closed = PeerEvent::AssociationClosed {
+        old_peer_incarnation: life(1, 2),
+        una: Seq::new(1),
+        sent_seqs: vec![Seq::new(2)],
+    };
     assert!(events.contains(&closed), "1 is acknowledged, 3 never left: {events:?}");
     assert!(events.contains(&PeerEvent::Confirmed { peer_incarnation: life(2, 3) }));
     assert_eq!(

@@ -158,7 +158,11 @@ fn a_new_life_of_mine_ends_the_association() {
     a.send(now);
     for mut a in restarts(&a, life(2, 7), now) {
         a.persist(now);
-        let closed = PeerEvent::AssociationClosed { old_peer_incarnation: life(1, 2), una: Seq::NONE, sent_seqs: vec![Seq::new(1)] };
+        let closed = PeerEvent::AssociationClosed {
+            old_peer_incarnation: life(1, 2),
+            una: Seq::NONE,
+            sent_seqs: vec![Seq::new(1)],
+        };
         assert!(a.events().contains(&closed));
         assert_eq!(a.peer.status(now).peer_incarnation, None);
         assert!(a.log.contains(&Entry::Dissociated { peer_incarnation: life(1, 2) }));

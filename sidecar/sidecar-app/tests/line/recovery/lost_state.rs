@@ -1,4 +1,5 @@
-//! A state folder is lost while calls are in flight: they end, and say what is known; what comes afterwards works.
+//! A state folder is lost while calls are in flight: those that may be made again are, the others end and say what is known;
+//! what comes afterwards works.
 
 use super::{assert_calls, assert_idle, assert_problem, ended, lose_state, remove_state, restart, start_both_ways};
 use crate::client::{Answer, Exchange};
@@ -67,12 +68,8 @@ impl InFlight {
             }
         }
         assert!(rest < 50_000_000, "the far side's log is gone, so the download cannot be whole");
-        let again = line.door().get(&format!("/v1/operations/{}/result", self.kept_id));
-        if again.status == 200 {
-            assert!(again.body == self.kept.body);
-        } else {
-            assert_problem(&again);
-        }
+        let again = line.door().get(&format!("/v1/operations/{}/result", self.kept_id)).expect_status(200);
+        assert!(again.body == self.kept.body, "a stored result does not need the far side");
         for gate in ["waiting", "unnamed"] {
             line.upstream.gates.open(gate);
             assert_eq!(line.upstream.gates.arrivals(gate), 1, "made again: {gate}");
@@ -119,7 +116,7 @@ fn the_far_side_loses_its_state_while_the_near_engine_is_down() {
     let view = ended(&line.near, &in_flight.waiting_id);
     assert!(matches!(view["state"].as_str(), Some("unknown" | "failed")), "{view}");
     let again = line.door().get(&format!("/v1/operations/{}/result", in_flight.kept_id));
-    assert!(again.status == 200 && again.body == b"kept" || again.status >= 400, "{again:?}");
+    assert!(again.status == 200 && again.body == b"kept", "{again:?}");
     line.upstream.gates.open("waiting");
     line.upstream.gates.open("unnamed");
     assert_restarts(&line);
@@ -167,5 +164,72 @@ fn both_sides_lose_their_state_at_once() {
     line.near.start_again();
     line.upstream.gates.open("waiting");
     line.upstream.gates.open("unnamed");
+    assert_restarts(&line);
+}
+
+/// Calls that wait at gates of the upstream.
+struct AtGates {
+    get: Exchange,
+    keyed: Exchange,
+    plain: Exchange,
+    named_id: String,
+}
+
+impl AtGates {
+    const MADE_AGAIN: [&str; 3] = ["get", "keyed", "named"];
+
+    fn begin(line: &Line) -> Self {
+        let named_id = operation_id();
+        let call = |method: &str, gate: &str| line.door().call(method, &line.url(&format!("/gate/{gate}")));
+        let get = call("GET", "get").begin().unwrap();
+        let keyed = call("POST", "keyed").field("Idempotency-Key", "\"one\"").body(&[7; 500_000]).begin().unwrap();
+        let plain = call("POST", "plain").body(b"x").begin().unwrap();
+        // Its caller does not wait.
+        drop(call("PUT", "named").field("Hoft-Operation-Id", &named_id).body(b"x").begin().unwrap());
+        for gate in Self::MADE_AGAIN.into_iter().chain(["plain"]) {
+            line.upstream.gates.wait_for_arrivals(gate, 1);
+        }
+        Self { get, keyed, plain, named_id }
+    }
+
+    fn wait_until_made_again(line: &Line) {
+        for gate in Self::MADE_AGAIN {
+            line.upstream.gates.wait_for_arrivals(gate, 2);
+        }
+        for gate in Self::MADE_AGAIN.into_iter().chain(["plain"]) {
+            line.upstream.gates.open(gate);
+        }
+    }
+}
+
+#[test]
+fn what_may_be_made_again_is_answered_although_the_far_side_lost_its_state() {
+    let line = start_both_ways();
+    let calls = AtGates::begin(&line);
+    lose_state(&line.far);
+    let problem = assert_problem(&calls.plain.answer().unwrap());
+    assert_eq!(
+        (&problem["executed"], problem["type"].as_str()),
+        (&"maybe".into(), Some("urn:hoft:problem:outcome-unknown"))
+    );
+    AtGates::wait_until_made_again(&line);
+    for exchange in [calls.get, calls.keyed] {
+        assert_eq!(exchange.answer().unwrap().expect_status(200).text(), "the gate was opened");
+    }
+    assert_eq!(line.near.result(&calls.named_id).expect_status(200).text(), "the gate was opened");
+    assert_eq!(line.upstream.gates.arrivals("plain"), 1);
+    assert_restarts(&line);
+}
+
+#[test]
+fn what_may_be_made_again_becomes_a_result_after_both_engines_were_killed_and_one_lost_its_state() {
+    let line = start_both_ways();
+    let calls = AtGates::begin(&line);
+    line.near.kill();
+    lose_state(&line.far);
+    line.near.start_again();
+    AtGates::wait_until_made_again(&line);
+    assert_eq!(line.near.result(&calls.named_id).expect_status(200).text(), "the gate was opened");
+    assert_eq!(line.upstream.gates.arrivals("plain"), 1);
     assert_restarts(&line);
 }
