@@ -172,6 +172,7 @@ struct AtGates {
     get: Exchange,
     keyed: Exchange,
     plain: Exchange,
+    named: Exchange,
     named_id: String,
 }
 
@@ -184,12 +185,11 @@ impl AtGates {
         let get = call("GET", "get").begin().unwrap();
         let keyed = call("POST", "keyed").field("Idempotency-Key", "\"one\"").body(&[7; 500_000]).begin().unwrap();
         let plain = call("POST", "plain").body(b"x").begin().unwrap();
-        // Its caller does not wait.
-        drop(call("PUT", "named").field("Hoft-Operation-Id", &named_id).body(b"x").begin().unwrap());
+        let named = call("PUT", "named").field("Hoft-Operation-Id", &named_id).body(b"x").begin().unwrap();
         for gate in Self::MADE_AGAIN.into_iter().chain(["plain"]) {
             line.upstream.gates.wait_for_arrivals(gate, 1);
         }
-        Self { get, keyed, plain, named_id }
+        Self { get, keyed, plain, named, named_id }
     }
 
     fn wait_until_made_again(line: &Line) {
@@ -213,7 +213,7 @@ fn what_may_be_made_again_is_answered_although_the_far_side_lost_its_state() {
         (&"maybe".into(), Some("urn:hoft:problem:outcome-unknown"))
     );
     AtGates::wait_until_made_again(&line);
-    for exchange in [calls.get, calls.keyed] {
+    for exchange in [calls.get, calls.keyed, calls.named] {
         assert_eq!(exchange.answer().unwrap().expect_status(200).text(), "the gate was opened");
     }
     assert_eq!(line.near.result(&calls.named_id).expect_status(200).text(), "the gate was opened");
