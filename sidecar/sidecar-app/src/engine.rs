@@ -30,7 +30,7 @@ use wire::limits::MIN_MAX_FRAME;
 
 use self::signals::Signals;
 use crate::commands::given::GivenArgs;
-use crate::driver::{Driver, DriverError, End, Event, Outlets, Settings, System, unix_ms};
+use crate::driver::{Driver, DriverError, Event, Outlets, Settings, System, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
 use crate::pipe::{self, InboxCommand};
 use crate::preflight::{Preflight, load_config, suite};
@@ -112,6 +112,14 @@ async fn run(args: &SidecarArgs) -> Result<()> {
     Ok(())
 }
 
+/// How an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Stopped,
+    /// It goes on, from the start.
+    NewLife,
+}
+
 /// A running engine.
 struct Engine {
     health: Arc<admin::Health>,
@@ -119,7 +127,7 @@ struct Engine {
     handle: DriverHandle,
     events: Sender<Event>,
     inbox_commands: Sender<InboxCommand>,
-    driver: JoinHandle<Result<End, DriverError>>,
+    driver: JoinHandle<Result<(), DriverError>>,
     driver_ended: tokio::sync::oneshot::Receiver<()>,
     pipes: [JoinHandle<()>; 2],
     doors: Doors,
@@ -199,7 +207,7 @@ impl Engine {
         self.doors.egress.abort();
         self.admin.abort();
         match joined {
-            Some(Ok(Ok(End::NewLife))) => {
+            Some(Ok(Err(DriverError::NewLife))) => {
                 // The ports, and the folders: whoever used them in the old life is gone before the new one begins.
                 let _ = (self.doors.egress.await, self.admin.await);
                 for pipe in self.pipes {
@@ -207,7 +215,7 @@ impl Engine {
                 }
                 Ok(End::NewLife)
             }
-            Some(Ok(result)) => result.map_err(anyhow::Error::from),
+            Some(Ok(result)) => result.map(|()| End::Stopped).map_err(anyhow::Error::from),
             Some(Err(_)) => {
                 Err(anyhow!("the driver panicked: this is a bug; the state folder is as the last commit left it"))
             }
@@ -269,7 +277,7 @@ fn pseudonym(config: &Config) -> String {
 }
 
 struct Threads {
-    driver: JoinHandle<Result<End, DriverError>>,
+    driver: JoinHandle<Result<(), DriverError>>,
     driver_ended: tokio::sync::oneshot::Receiver<()>,
     pipes: [JoinHandle<()>; 2],
     inbox_commands: Sender<InboxCommand>,

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 16–63 | layer 1 | peer 16 ‖ the entry as layer 1 encodes it ‖ for `Sent` and `Received`: the record's stored payload |
 //! | 64–127 | layer 2 | as layer 2 encodes it |
-//! | 128 | LIFE | my incarnation 16 ‖ nonce secret 32 ‖ first packet number 8 (1 if it is not there) |
+//! | 128 | LIFE | my incarnation 16 ‖ nonce secret 32 ‖ first packet number 8 (1 if it is not there) ‖ when it was taken on a peer's word 8 (0: it was not, or it is not there) |
 //! | 129 | SENT_AT | peer 16 ‖ seq 8 ‖ stream 8 ‖ record kind 1 ‖ position 12: a record of mine in an older segment |
 //! | 130 | SPOOLED | peer 16 ‖ record header 36 ‖ payload digest 32 ‖ position 12: a received record in an older segment |
 //! | 131 | TAKEN | peer 16 ‖ stream 8 ‖ offset 8: received records of the stream below the offset are given up |

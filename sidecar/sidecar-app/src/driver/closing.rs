@@ -224,8 +224,15 @@ impl Driver {
         call.request.give_up(&mut self.journal);
         slot.end_writing(request);
         slot.peer.reset_stream(now, request, code::CANCELLED);
-        slot.forget_stream(now, peer, call.response, &mut self.journal);
-        self.results.remove(&call.operation);
+        let lane = slot.lane(peer, call.response);
+        if call.retain {
+            self.mark_kept(call.operation, lane, false);
+        }
+        if let Some(slot) = self.slots.get_mut(&peer) {
+            // Nothing came by it, so there is nothing to note; its number is free.
+            drop(slot.spool.forget(call.response));
+            slot.wake_reader(call.response);
+        }
         let (state, kind) = (State::Cancelled, ProblemKind::Cancelled);
         self.end_operation(call.operation, state, kind, Executed::Maybe, "it was to be sent again");
         true

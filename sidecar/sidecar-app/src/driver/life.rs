@@ -9,6 +9,8 @@
 //! peer that lies must not cut off the others for good: a second claim halts the pair. Test to read first:
 //! `a_log_that_went_back_in_time_begins_a_new_life`.
 
+use std::collections::BTreeSet;
+
 use layer1_replication::Ids;
 use wire::{EndpointId, Incarnation};
 
@@ -74,7 +76,7 @@ impl Driver {
         let now_ms = self.host.unix_ms();
         life.words = self.life.words.iter().copied().filter(|(_, at_ms)| Life::counts(*at_ms, now_ms)).collect();
         life.words.push((peer, now_ms));
-        let entries = self.snapshot(&life, &self.far, &std::collections::BTreeSet::new());
+        let entries = self.snapshot(&life, &self.far, &BTreeSet::new());
         if !self.write_checkpoint(entries)? {
             return Ok(false);
         }
@@ -82,3 +84,6 @@ impl Driver {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,21 +119,15 @@ pub struct Settings {
     pub pseudonym: String,
 }
 
-/// How the loop ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// It was told to.
-    Stopped,
-    /// A new life of this endpoint stands in the log: everything that reads or writes for the old one must end, and start again.
-    NewLife,
-}
-
-/// Why the loop failed.
+/// Why the loop ended without being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
     /// The log failed: going on would break promises.
     #[error("the log failed; the engine stops, because what it promised may not be durable")]
     Log(#[from] LogError),
+    /// A new life of this endpoint stands in the log: everything that reads or writes for the old one must end, and start again.
+    #[error("the engine must start again: it goes on with a new incarnation")]
+    NewLife,
 }
 
 /// Where the driver reaches the other threads and tasks.
@@ -187,20 +181,20 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Runs until told to stop, or until a new life must begin.
+    /// Runs until told to stop.
     ///
     /// # Errors
-    /// When the log fails. The caller ends the process then.
-    pub fn run(mut self, events: &Receiver<Event>) -> Result<End, DriverError> {
+    /// When the log fails: the caller ends the process then. Or when a new life must begin: the caller starts the engine again.
+    pub fn run(mut self, events: &Receiver<Event>) -> Result<(), DriverError> {
         self.settle()?;
         loop {
             let first = match events.recv_timeout(self.wait()) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(End::Stopped),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            if let ControlFlow::Break(end) = self.turn(first, &mut || events.try_recv().ok())? {
-                return Ok(end);
+            if self.turn(first, &mut || events.try_recv().ok())?.is_break() {
+                return Ok(());
             }
         }
     }
@@ -208,18 +202,18 @@ impl Driver {
     /// One turn: takes the first event and what `more` gives, as far as a turn goes, then settles. Breaks at the end.
     ///
     /// # Errors
-    /// When the log fails. Whoever runs the driver then drops it.
+    /// When the log fails, or a new life must begin. Whoever runs the driver drops it.
     pub fn turn(
         &mut self,
         first: Option<Event>,
         more: &mut dyn FnMut() -> Option<Event>,
-    ) -> Result<ControlFlow<End>, DriverError> {
+    ) -> Result<ControlFlow<()>, DriverError> {
         let mut next = first;
         let mut taken = 0;
         while let Some(event) = next {
             if matches!(event, Event::Stop) {
                 self.settle()?;
-                return Ok(ControlFlow::Break(End::Stopped));
+                return Ok(ControlFlow::Break(()));
             }
             self.handle(event)?;
             taken += 1;
@@ -228,7 +222,7 @@ impl Driver {
         }
         self.handle_timeouts()?;
         self.settle()?;
-        Ok(if self.live_anew()? { ControlFlow::Break(End::NewLife) } else { ControlFlow::Continue(()) })
+        Ok(ControlFlow::Continue(()))
     }
 
     fn handle(&mut self, event: Event) -> Result<(), DriverError> {
@@ -303,7 +297,7 @@ impl Driver {
         if self.journal.needs_checkpoint() {
             self.checkpoint()?;
         }
-        Ok(())
+        if self.live_anew()? { Err(DriverError::NewLife) } else { Ok(()) }
     }
 
     /// Appends what layer 1 wants durable and commits if anything waits for that.

@@ -38,6 +38,7 @@ use super::lost::{Outlived, end_of_association};
 use super::slot::{NearCall, Slot};
 use super::{Driver, EXPIRY_PERIOD, Host, Outlets, Settings};
 use crate::command::Found;
+use crate::pipe::OutboxJob;
 use crate::entry::{self, ENGINE_FIRST, EngineEntry, FAR_FIRST, LAYER2_FIRST, Life, SentPlace};
 
 /// Why an engine cannot go on from its log.
@@ -88,6 +89,17 @@ impl Gathered {
         self.kept.retain(|(of, _), _| *of != peer);
         self.far_over.retain(|(of, _)| *of != peer);
         self.unwanted.retain(|(of, _)| *of != peer);
+    }
+
+    /// A number may have been given to a call before of which nothing was sent.
+    fn stream_begins(&mut self, entry: &NearEntry) {
+        let (peer, stream) = match entry {
+            NearEntry::Begun(begun) => (begun.peer, begun.stream),
+            NearEntry::Moved { peer, stream, .. } => (*peer, *stream),
+            NearEntry::State(_) | NearEntry::Forgotten { .. } => return,
+        };
+        self.kept.remove(&(peer, stream.response_of()));
+        self.requests_ended.remove(&(peer, stream));
     }
 
     fn forget_stream(&mut self, peer: EndpointId, stream: StreamId) {
@@ -211,6 +223,7 @@ impl Driver {
                 if let NearEntry::Moved { peer, stream, .. } = &near {
                     self.open_slot(*peer).spool.open(stream.response_of());
                 }
+                gathered.stream_begins(&near);
                 gathered.outlived.near_entry(&near);
                 self.near.replay(&near);
             }
@@ -340,7 +353,11 @@ impl Driver {
             let reported: Vec<_> = std::iter::from_fn(|| slot.peer.poll_event()).collect();
             // My life is another one than the association's.
             match reported.iter().find_map(end_of_association) {
-                Some((una, sent)) => self.replay_closed(peer, una, &sent, gathered),
+                Some((una, sent)) => {
+                    self.replay_closed(peer, una, &sent, gathered);
+                    // Packets of the former life say nothing to anybody any more.
+                    let _ = self.outlets.outbox.send(OutboxJob::Forget(peer));
+                }
                 None => events.extend(reported.into_iter().map(|event| (peer, event))),
             }
         }

@@ -158,10 +158,14 @@ impl Far {
     }
 
     pub(super) fn with_life(id: EndpointId, life: u8, secret: u8, first_pn: u64) -> Self {
+        Self::with_config(id, life, secret, first_pn, ReplicationConfig::default())
+    }
+
+    pub(super) fn with_config(id: EndpointId, life: u8, secret: u8, first_pn: u64, config: ReplicationConfig) -> Self {
         let life = Incarnation { generation: 0, random: [life; 8] };
         let ids = Ids { me: id, my_name: name(), my_incarnation: life, peer: ME, nonce_secret: [secret; 32] };
         let now = Timestamp::from_micros(0);
-        let mut peer = Peer::new(ids, ReplicationConfig::default(), now);
+        let mut peer = Peer::new(ids, config, now);
         peer.replay(Entry::PnBlock { reserved_below: first_pn, floor: first_pn });
         peer.replay_done(now);
         let (payloads, received, resets) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -334,7 +338,8 @@ pub(super) struct Bench {
 /// A call begun at a bench, as its caller holds it.
 pub(super) struct Caller {
     pub(super) operation: OperationId,
-    pub(super) exchange: NearExchange,
+    /// Dropped, it says that the caller is gone.
+    _exchange: NearExchange,
     pub(super) request: Lane,
     pub(super) response: Lane,
 }
@@ -478,7 +483,7 @@ impl Bench {
         let begun = self.driver.near.begun(operation).unwrap();
         let request = self.driver.slots[&begun.peer].lane(begun.peer, begun.stream);
         let response = Lane { stream: request.stream.response_of(), ..request };
-        Caller { operation, exchange, request, response }
+        Caller { operation, _exchange: exchange, request, response }
     }
 
     /// Writes content of a request without its end.

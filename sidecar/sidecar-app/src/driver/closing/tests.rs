@@ -1,6 +1,7 @@
 //! The end of an association, over the bench.
 
 use disk::log::{Fault, MemStorage};
+use layer1_replication::Config as ReplicationConfig;
 use layer2_http::body::BodyCheck;
 
 use super::*;
@@ -256,25 +257,47 @@ fn a_request_beyond_the_first_credit_is_copied_as_the_far_side_gives_more() {
 
 #[test]
 fn more_calls_than_the_far_side_first_allows_wait_for_their_turn() {
-    let (mut bench, mut first) = associated(&MemStorage::new());
-    let callers: Vec<_> = (1..=40).map(|n| bench.call(n, "GET", None, false)).collect();
+    let storage = MemStorage::new();
+    let (mut bench, mut first) = associated(&storage);
+    let mut callers: Vec<_> = (1..=38).map(|n| bench.call(n, "GET", None, false)).collect();
+    callers.push(bench.begin(39, "PUT", None, true));
+    callers.push(bench.call(40, "GET", None, false));
     bench.talk(&mut first);
     assert_eq!(first.asked().len(), 40);
-    let mut second = far(2);
-    // One that gives up before its turn.
-    let files = second.send();
-    bench.receive(&files);
-    let files = bench.send();
-    second.receive(&files);
-    let files = second.send();
-    bench.receive(&files);
+    let few = ReplicationConfig { exchanges_max: 16, ..ReplicationConfig::default() };
+    let mut second = Far::with_config(DEFAULT, 2, 2, 1, few);
+    let opening = bench.meet(&mut second);
+    open(&mut bench, &opening).unwrap();
+    // Two that give up before their turn: their numbers are free for others.
+    bench.driver.handle_command(Command::Abort { lane: callers[38].request, code: code::INCOMPLETE });
     bench.driver.handle_command(Command::ReaderDropped { lane: callers[39].response, ended: false });
-    for _ in 0..3 {
+    bench.driver.settle().unwrap();
+    for caller in &callers[38..] {
+        assert_eq!(bench.view(caller.operation).state, State::Cancelled);
+    }
+    let mut answered = BTreeSet::new();
+    for round in 0..6 {
+        if round == 4 {
+            for n in [41, 42] {
+                let _caller = bench.call(n, "GET", None, true);
+            }
+        }
+        bench.talk(&mut second);
+        for asked in second.asked() {
+            if answered.insert(asked.operation) {
+                second.answer(asked.stream, format!("{} by life 2", asked.operation).as_bytes());
+                second.peer.close_stream(asked.stream);
+            }
+        }
         bench.talk(&mut second);
     }
-    let operations: BTreeSet<_> = second.asked().into_iter().map(|asked| asked.operation).collect();
-    assert!(operations.len() >= 39, "{}", operations.len());
-    assert_eq!(bench.view(callers[39].operation).state, State::Cancelled);
+    assert_eq!(answered, (1..=38).chain([41, 42]).map(operation).collect());
+    for _ in 0..2 {
+        assert_eq!(bench.result(operation(39)), None, "the answer to another call");
+        assert_eq!(bench.result(operation(41)), Some(answer_of(41, 2)));
+        drop(bench);
+        bench = Bench::start(&storage);
+    }
 }
 
 #[test]
