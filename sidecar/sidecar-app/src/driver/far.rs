@@ -326,3 +326,6 @@ fn journal_full(operation: OperationId) -> Problem {
     let detail = "the far side remembers as many calls as it can of which it is not known that their responses arrived; try again when some did";
     Problem::new(ProblemKind::LogFull, detail).of(operation).executed(Executed::No).retry_after(JOURNAL_RETRY_S)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! Executions, over the bench.
+
+use disk::log::MemStorage;
+use layer2_http::head::ResponseHead;
+use layer2_http::limits::MAX_EXECUTIONS;
+use layer2_http::policy::{HostPattern, Policy, Rule};
+
+use super::*;
+use crate::driver::Settings;
+use crate::driver::testbench::{Bench, DEFAULT, Far, SEC, operation, settings};
+
+/// Settings under which what is idempotent may be tried again.
+fn allowing_everything() -> Settings {
+    let rule = Rule {
+        name: "up".to_owned(),
+        schemes: vec!["http".to_owned()],
+        hosts: vec![HostPattern::parse("up.example").unwrap()],
+        ports: Vec::new(),
+        path_prefixes: vec!["/".to_owned()],
+        methods: vec!["*".to_owned()],
+        callers: Vec::new(),
+        addresses: Vec::new(),
+        timeout: SEC,
+        max_body: None,
+        retry: Retry::Idempotent,
+    };
+    Settings { inbound: Policy::new(vec![rule]).unwrap(), ..settings() }
+}
+
+fn dispatched(n: u64, at_ms: i64) -> Dispatched {
+    let mut random = [0xee; 10];
+    random[2..].copy_from_slice(&n.to_be_bytes());
+    let (operation, stream) = (OperationId::v7(2, &random), StreamId::request(n + 1));
+    Dispatched { peer: EndpointId::from_bytes([0x77; 16]), stream, operation, attempt: 1, at_ms }
+}
+
+#[test]
+fn a_full_journal_of_executions_answers_with_a_problem_until_it_has_room() {
+    let mut bench = Bench::start(&MemStorage::new());
+    let mut far = Far::new(DEFAULT, 3, 1);
+    bench.talk(&mut far);
+    let now_ms = bench.driver.host.unix_ms_signed();
+    for n in 0..MAX_EXECUTIONS as u64 {
+        bench.driver.far.dispatch(dispatched(n, now_ms)).unwrap();
+    }
+    let request = far.request(operation(1), "POST", b"x");
+    bench.talk(&mut far);
+    let head = ResponseHead::decode(&far.received[&request.response_of()][&0].1).unwrap();
+    assert_eq!((head.status, head.envelope.executed), (503, Some(Executed::No)));
+    assert_eq!(head.envelope.problem.as_deref(), Some("log-full"));
+    assert!(head.fields.get("retry-after").is_some());
+    assert!(bench.egress.try_recv().is_err(), "it was executed");
+    // Their association ended, and then their time.
+    bench.driver.far.peer_closed(dispatched(0, 0).peer, now_ms);
+    bench.host.pass(2 * settings().replication.mpl - 60 * SEC);
+    bench.driver.expire();
+    assert_eq!(bench.driver.far.len(), MAX_EXECUTIONS);
+    bench.host.pass(60 * SEC);
+    bench.driver.expire();
+    assert_eq!(bench.driver.far.len(), 0);
+    far.request(operation(2), "POST", b"x");
+    bench.talk(&mut far);
+    assert!(bench.egress.try_recv().is_ok());
+}
+
+#[test]
+fn an_operation_that_comes_back_after_its_association_ended_is_known() {
+    for (method, again) in [("GET", true), ("POST", false)] {
+        let storage = MemStorage::new();
+        let mut bench = Bench::start_with(&storage, allowing_everything());
+        let mut far = Far::new(DEFAULT, 3, 1);
+        bench.talk(&mut far);
+        let request = far.request(operation(1), method, b"x");
+        bench.talk(&mut far);
+        let execution = bench.egress.try_recv().unwrap();
+        let (lane, (reply, _)) = (bench.driver.slots[&DEFAULT].lane(DEFAULT, request), oneshot::channel());
+        bench.driver.dispatch(lane, execution.attempt, reply);
+        bench.driver.settle().unwrap();
+        // The caller took another life, and sends the call again.
+        let mut next = Far::with_life(DEFAULT, 8, 4, 1);
+        bench.talk(&mut next);
+        let request = next.request(operation(1), method, b"x");
+        bench.talk(&mut next);
+        assert_eq!(bench.egress.try_recv().map(|execution| execution.attempt).ok(), again.then_some(2), "{method}");
+        if !again {
+            let head = ResponseHead::decode(&next.received[&request.response_of()][&0].1).unwrap();
+            assert_eq!(head.envelope.problem.as_deref(), Some("outcome-unknown"));
+        }
+    }
+}
