@@ -223,7 +223,7 @@ impl Executions {
 
     /// Executions of present associations whose response is not whole, by the request streams they came by.
     pub fn under_way(&self) -> impl Iterator<Item = (EndpointId, StreamId, OperationId)> {
-        let open = self.executions.iter().filter(|(_, execution)| execution.live && execution.phase < Phase::Done);
+        let open = self.executions.iter().filter(|(_, execution)| execution.is_live() && execution.phase < Phase::Done);
         open.map(|(operation, execution)| (execution.dispatched.peer, execution.dispatched.stream, *operation))
     }
 

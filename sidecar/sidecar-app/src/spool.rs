@@ -212,7 +212,10 @@ impl Spool {
     /// Takes a stream out, with all that is known of it.
     #[must_use]
     pub fn split_off(&mut self, stream: StreamId) -> Self {
-        Self { streams: self.streams.remove_entry(&stream).into_iter().collect() }
+        let streams: BTreeMap<_, _> = self.streams.remove_entry(&stream).into_iter().collect();
+        let result_bytes = streams.values().map(SpooledStream::result_bytes).sum();
+        self.result_bytes -= result_bytes;
+        Self { streams, result_bytes }
     }
 
     /// True while anything of the stream is known.

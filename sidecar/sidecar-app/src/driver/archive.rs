@@ -25,20 +25,37 @@ pub(super) struct Archived {
 #[derive(Debug)]
 pub(super) struct Archive {
     responses: BTreeMap<Lane, Archived>,
+    /// Sum over those that are stored results.
+    kept_bytes: u64,
     /// For what a restart finds: below all that were given out, and far above those of associations.
     next_epoch: u32,
 }
 
 impl Default for Archive {
     fn default() -> Self {
-        Self { responses: BTreeMap::new(), next_epoch: u32::MAX }
+        Self { responses: BTreeMap::new(), kept_bytes: 0, next_epoch: u32::MAX }
     }
 }
 
 impl Archive {
     /// Takes over a response, which `spool` holds alone.
     pub(super) fn insert(&mut self, lane: Lane, operation: OperationId, spool: Spool, kept: bool) {
-        self.responses.insert(lane, Archived { operation, kept, spool });
+        let archived = Archived { operation, kept, spool };
+        self.kept_bytes += if kept { archived.bytes() } else { 0 };
+        self.responses.insert(lane, archived);
+    }
+
+    /// Makes a response a stored result, if it is none.
+    pub(super) fn keep(&mut self, lane: Lane) -> Option<OperationId> {
+        let archived = self.responses.get_mut(&lane).filter(|archived| !archived.kept)?;
+        archived.kept = true;
+        self.kept_bytes += archived.bytes();
+        Some(archived.operation)
+    }
+
+    /// Octets of stored results.
+    pub(super) const fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
     }
 
     /// A lane that no association has.
@@ -50,10 +67,6 @@ impl Archive {
 
     pub(super) fn get(&self, lane: Lane) -> Option<&Archived> {
         self.responses.get(&lane)
-    }
-
-    pub(super) fn get_mut(&mut self, lane: Lane) -> Option<&mut Archived> {
-        self.responses.get_mut(&lane)
     }
 
     /// What a reader finds at an offset; nothing more ever arrives.
@@ -68,7 +81,9 @@ impl Archive {
 
     /// Forgets a response; gives what was held of it.
     pub(super) fn remove(&mut self, lane: Lane) -> Vec<Found> {
-        self.responses.remove(&lane).map(|archived| archived.spool.records().copied().collect()).unwrap_or_default()
+        let Some(archived) = self.responses.remove(&lane) else { return Vec::new() };
+        self.kept_bytes -= if archived.kept { archived.bytes() } else { 0 };
+        archived.spool.records().copied().collect()
     }
 
     /// Every record with its operation, for a checkpoint.
@@ -81,7 +96,7 @@ impl Archive {
 
 impl Archived {
     /// Octets of stored payload.
-    pub(super) fn bytes(&self) -> u64 {
+    fn bytes(&self) -> u64 {
         self.spool.records().map(|found| u64::from(found.head.stored_len)).sum()
     }
 }
@@ -111,7 +126,9 @@ mod tests {
         assert!(matches!(archive.read(Lane { epoch: 5, ..lane }, 0, 8), ReadReply::Gone));
         let (first, second) = (archive.lane_after_restart(lane), archive.lane_after_restart(lane));
         assert!(first != second && first.epoch > 1_000);
+        assert_eq!(archive.kept_bytes(), 10);
         assert_eq!(archive.remove(lane).len(), 2);
+        assert_eq!(archive.kept_bytes(), 0);
         assert_eq!(archive.records().count(), 0);
     }
 }

@@ -136,7 +136,6 @@ impl Driver {
                 self.archive.insert(lane, operation, slot.spool.split_off(lane.stream), true);
             } else {
                 self.results.remove(&operation);
-                self.results_bytes = self.results_bytes.saturating_sub(slot.spool.stream_bytes(lane.stream));
             }
         }
         for call in slot.near_calls.values().filter(|call| call.reader && !call.response_over) {
@@ -275,11 +274,8 @@ impl Driver {
                 }
             }
             Command::Detach { .. } => {
-                let Some(archived) = self.archive.get_mut(lane).filter(|archived| !archived.kept) else { return };
-                archived.kept = true;
-                let (operation, bytes) = (archived.operation, archived.bytes());
+                let Some(operation) = self.archive.keep(lane) else { return };
                 self.results.insert(operation, lane);
-                self.results_bytes += bytes;
                 if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
                     self.note_near(&entry);
                 }

@@ -312,7 +312,7 @@ mod tests {
     fn an_entry_follows_one_that_found_no_space() {
         let storage = Arc::new(MemStorage::new());
         let (log, _) = Log::open_on(storage.clone(), [0; 16], LogOptions::default()).unwrap();
-        let mut journal = Journal::new(log);
+        let mut journal = Journal::new(log, Arc::new(crate::driver::System::start()));
         storage.fail_at(storage.calls(), Fault::Full);
         journal.note(64, &[1; 1000], false);
         journal.note(64, b"later", true);
@@ -326,7 +326,7 @@ mod tests {
     fn a_broken_disk_is_reported_as_an_earlier_error() {
         let storage = Arc::new(MemStorage::new());
         let (log, _) = Log::open_on(storage.clone(), [0; 16], LogOptions::default()).unwrap();
-        let mut journal = Journal::new(log);
+        let mut journal = Journal::new(log, Arc::new(crate::driver::System::start()));
         storage.fail_at(storage.calls(), Fault::Broken);
         journal.note(64, b"lost", false);
         let told = journal.append(64, &[b"later"], true).unwrap_err();

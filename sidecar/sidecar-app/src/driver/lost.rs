@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use layer1_replication::PeerEvent;
-use layer2_http::near::NearEntry;
+use layer2_http::near::{NearEntry, Operations};
 use layer2_http::operation::{Executed, OperationId, State};
 use layer2_http::problem::ProblemKind;
 use wire::record::FIRST_STORED_KIND;
@@ -111,9 +111,7 @@ impl Driver {
                 self.note_near(&entry);
             }
         }
-        let near = &self.near;
-        let open = |operation: &OperationId| near.get(*operation).is_some_and(|view| !view.state.is_terminal());
-        outlived.requests.retain(|operation, _| open(operation));
+        outlived.requests.retain(|operation, _| is_open(&self.near, *operation));
         let mut stale = Vec::new();
         for (operation, request) in &mut outlived.requests {
             let Some(begun) = self.near.begun(*operation) else { continue };
@@ -141,7 +139,7 @@ impl Driver {
         }
         outlived.responses.retain(|operation, (_, spool)| {
             let whole = spool.streams().all(|stream| spool.complete(stream) && spool.first(stream).is_some());
-            if !whole && open(operation) {
+            if !whole && is_open(&self.near, *operation) {
                 // What its reader had is not here any more.
                 outlived.lost.insert(*operation, Lost { sent: true, given: true });
             }
@@ -155,8 +153,9 @@ impl Driver {
     }
 
     /// Whether the operation may be called again without harm, by its method or the key in its head.
-    pub(super) fn is_repeatable(&self, operation: OperationId, request: &KeptRequest) -> bool {
-        let head = || request.records().next().and_then(|(found, _)| self.journal.payload(found));
+    pub(super) fn is_repeatable(&mut self, operation: OperationId, request: &KeptRequest) -> bool {
+        let journal = &mut self.journal;
+        let head = || request.records().next().and_then(|(found, _)| journal.payload(found));
         self.near.begun(operation).is_some_and(|begun| super::near::repeatable(&begun.method, head))
     }
 
@@ -168,7 +167,6 @@ impl Driver {
             let lane = self.archive.lane_after_restart(Lane { peer, stream, epoch: 0 });
             self.archive.insert(lane, operation, spool, true);
             self.results.insert(operation, lane);
-            self.results_bytes += self.archive.get(lane).map_or(0, |archived| archived.bytes());
             if let Some((status, problem)) = head.and_then(|found| self.response_head(&found)) {
                 if let Some(entry) = self.near.on_response_head(operation, status, self.host.unix_ms_signed()) {
                     self.note_near(&entry);
@@ -256,6 +254,10 @@ impl Driver {
             self.response_reset(peer, request, code);
         }
     }
+}
+
+fn is_open(near: &Operations, operation: OperationId) -> bool {
+    near.get(operation).is_some_and(|view| !view.state.is_terminal())
 }
 
 /// What a replayed entry says of the end of an association.

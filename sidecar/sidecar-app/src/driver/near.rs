@@ -173,7 +173,7 @@ impl Driver {
     }
 
     /// The status of a response, and the problem that it stands for if it is not the upstream's.
-    pub(super) fn response_head(&self, found: &Found) -> Option<(u16, Option<Problem>)> {
+    pub(super) fn response_head(&mut self, found: &Found) -> Option<(u16, Option<Problem>)> {
         let head = self.journal.payload(found).and_then(|payload| ResponseHead::decode(&payload).ok())?;
         let problem = head.envelope.problem.as_deref().map(|slug| {
             let kind = ProblemKind::from_slug(slug).unwrap_or(ProblemKind::Internal);
@@ -240,7 +240,7 @@ impl Driver {
 
     /// Octets of stored results.
     pub(super) fn results_bytes(&self) -> u64 {
-        self.slots.values().map(|slot| slot.spool.result_bytes()).sum()
+        self.slots.values().map(|slot| slot.spool.result_bytes()).sum::<u64>() + self.archive.kept_bytes()
     }
 
     /// The response is too large to be kept: from now on it is given up as it is read, or at once if nobody reads.
@@ -282,8 +282,7 @@ impl Driver {
     pub(super) fn drop_result(&mut self, id: OperationId) {
         let now = self.host.now();
         let Some(lane) = self.results.remove(&id) else { return };
-        if let Some(archived) = self.archive.get(lane) {
-            self.results_bytes = self.results_bytes.saturating_sub(archived.bytes());
+        if self.archive.get(lane).is_some() {
             self.remove_archived(lane);
             return;
         }

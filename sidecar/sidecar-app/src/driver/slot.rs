@@ -196,16 +196,6 @@ impl Slot {
         self.sent.insert(place.seq, place);
     }
 
-    /// The log is replayed; true if the association was one of a former life of mine, and ends by that.
-    pub(super) fn end_replay(&mut self, now: Timestamp) -> bool {
-        let before = self.peer.status(now).peer_incarnation;
-        self.peer.replay_done(now);
-        let ended = before.is_some() && self.peer.status(now).peer_incarnation.is_none();
-        // Whoever reads the log does what they ask for; files of the old association go by their age.
-        while ended && self.peer.poll_event().is_some() {}
-        ended
-    }
-
     /// A record lies elsewhere now; false when it is not held any more.
     pub(super) fn move_record(&mut self, sent: bool, head: &RecordHeader, position: Position) -> bool {
         match self.sent.get_mut(&head.seq) {

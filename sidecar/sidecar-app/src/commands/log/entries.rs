@@ -195,7 +195,7 @@ impl Line {
                 | FarEntry::Acked { operation }
                 | FarEntry::Forgotten { operation },
             ) => self.operation = Some(operation.to_string()),
-            Ok(FarEntry::PeerClosed { peer }) => self.peer = Some(peer.to_string()),
+            Ok(FarEntry::PeerClosed { peer, .. }) => self.peer = Some(peer.to_string()),
             Err(_) => {}
         }
     }
@@ -213,6 +213,13 @@ impl Line {
             Some(EngineEntry::Moved { peer, head, .. }) => {
                 self.record(&head);
                 self.peer = Some(peer.to_string());
+            }
+            Some(
+                EngineEntry::RequestAt { peer, operation, found, .. } | EngineEntry::ResultAt { peer, operation, found },
+            ) => {
+                self.record(&found.0.head);
+                (self.peer, self.at) = (Some(peer.to_string()), Some(found.0.position.to_string()));
+                self.operation = Some(operation.to_string());
             }
             Some(EngineEntry::Kept { peer, stream, operation, .. }) => {
                 self.stream(peer, stream);

@@ -113,7 +113,7 @@ impl LogState {
             state.sent.clear();
             self.kept.retain(|(of, _), _| *of != peer);
             self.over.retain(|(of, _)| *of != peer);
-            self.far.replay(&FarEntry::PeerClosed { peer });
+            self.far.replay(&FarEntry::PeerClosed { peer, at_ms: 0 });
         }
     }
 
@@ -142,7 +142,7 @@ impl LogState {
             }
             EngineEntry::Kept { peer, stream, .. } => drop(self.kept.remove(&(peer, stream))),
             EngineEntry::FarOver { peer, stream } => drop(self.over.insert((peer, stream))),
-            EngineEntry::RequestEnded { .. } => {}
+            EngineEntry::RequestEnded { .. } | EngineEntry::RequestAt { .. } | EngineEntry::ResultAt { .. } => {}
         }
     }
 

@@ -16,7 +16,7 @@ use wire::record::{RecordHeader, kind};
 
 use super::*;
 use crate::command::{BeginCall, Found};
-use crate::driver::forget::tests::{DEFAULT, ME, settings};
+use crate::driver::testbench::{DEFAULT, ME, settings};
 use crate::driver::{Event, Outlets, RecoverError};
 use crate::entry::{EngineEntry, RECEIVED, record_payload};
 use crate::exchange::DriverHandle;
@@ -40,7 +40,7 @@ impl Bench {
         let reader = log.reader();
         let handle = DriverHandle::new(events, reader.clone());
         let outlets = Outlets { egress: unbounded_channel().0, outbox, inbox, handle };
-        let driver = Driver::recover(settings(), log, recovered, outlets)?;
+        let driver = Driver::recover(settings(), log, recovered, outlets, Arc::new(crate::driver::System::start()))?;
         Ok(Self { driver, reader, _queues: (jobs, commands, queue) })
     }
 
@@ -180,7 +180,10 @@ fn a_full_disk_while_carrying_leaves_everything_where_it_is() {
 fn a_crash_at_any_call_while_carrying_loses_nothing() {
     let work = |storage: &MemStorage| -> Result<(), RecoverError> {
         let mut bench = Bench::start(storage)?;
-        bench.traffic(4 * SEGMENT as usize).map_err(|DriverError::Log(error)| error.into())
+        bench.traffic(4 * SEGMENT as usize).map_err(|error| match error {
+            DriverError::Log(error) => error.into(),
+            DriverError::NewLife => panic!("nobody asks for a new life here"),
+        })
     };
     let prepared = || {
         let storage = MemStorage::new();
