@@ -67,6 +67,8 @@ pub struct Peer {
     pair: Pair,
     counts: Counts,
     events: VecDeque<PeerEvent>,
+    /// No credit is given: there is no space for more.
+    credit_held: bool,
 }
 
 impl Peer {
@@ -90,6 +92,7 @@ impl Peer {
             pair: Pair::default(),
             counts: Counts { floor: 1, ..Counts::default() },
             events: VecDeque::new(),
+            credit_held: false,
             config,
             ids,
         }
@@ -211,10 +214,20 @@ impl Peer {
         self.events.push_back(PeerEvent::AssociationClosed { old_peer_incarnation: old, una, sent_seqs });
     }
 
+    /// Gives the peer no further credit, or gives it again; what it was given stays given.
+    pub fn hold_credit(&mut self, now: Timestamp, held: bool) {
+        self.tick(now);
+        self.credit_held = held;
+        if !held {
+            self.raise_grant(false);
+        }
+        self.settle();
+    }
+
     /// Asks for more credit to be made durable, if it is time.
     fn raise_grant(&mut self, blocked: bool) {
         let window = self.window();
-        if self.association.confirmed().is_none() {
+        if self.credit_held || self.association.confirmed().is_none() {
             return;
         }
         if let Some(credit) = self.pair.grant.raise(&window, blocked) {
