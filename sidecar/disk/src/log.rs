@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! state.lock                held while a Log lives
+//! reserve                   space set aside, if that was asked for
 //! 0000000000000007.log      a segment: header, checkpoint, entries; named only once header and checkpoint are durable
 //! 0000000000000008.new      a segment being prepared; meaningless, removed at the next open
 //! ```
@@ -44,6 +45,7 @@ mod mem_storage;
 mod position;
 mod reader;
 mod recovery;
+mod reserve;
 mod scan;
 mod segment;
 mod storage;
@@ -58,6 +60,7 @@ pub use mem_storage::{Fault, MemStorage};
 pub use position::Position;
 pub use reader::LogReader;
 pub use recovery::{Entry, Recovered};
+pub use reserve::SetAside;
 pub use storage::{Storage, StoredFile};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +68,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lock::StateLock;
+use reserve::Reserve;
 use segment::Segment;
 use storage::FolderStorage;
 use table::Table;
@@ -104,6 +108,7 @@ pub struct Log {
     /// Set once the pins of what was recovered are known to be complete.
     reclaiming: bool,
     poisoned: bool,
+    reserve: Reserve,
     _lock: Option<StateLock>,
 }
 
@@ -147,6 +152,7 @@ impl Log {
             released: BTreeSet::new(),
             reclaiming: false,
             poisoned: false,
+            reserve: Reserve::default(),
             _lock: None,
         };
         Ok((log, recovered))
@@ -155,11 +161,22 @@ impl Log {
     /// Writes an entry, not yet durable, and returns its position, readable at once. The payload is the
     /// concatenation of `parts`.
     ///
+    /// If the disk is full, space that was set aside is used.
+    ///
     /// # Errors
-    /// [`LogError::Full`] if the disk is full: nothing was appended, and the log goes on.
+    /// [`LogError::Full`] if that is used up, too: nothing was appended, and the log goes on.
     /// [`LogError::TooLarge`] beyond [`PAYLOAD_BYTES_MAX`] and [`LogError::ReservedKind`] below
     /// [`KIND_USER_MIN`], likewise. Anything else poisons the log.
     pub fn append(&mut self, kind: u8, parts: &[&[u8]]) -> Result<Position, LogError> {
+        loop {
+            match self.try_append(kind, parts) {
+                Err(LogError::Full { .. }) if self.give_back(parts.iter().map(|part| part.len() as u64).sum()) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn try_append(&mut self, kind: u8, parts: &[&[u8]]) -> Result<Position, LogError> {
         self.check()?;
         format::check_user_entry(kind, parts)?;
         match self.current.append(kind, parts).and_then(|at| self.current.flush().map(|()| at)) {
@@ -232,6 +249,37 @@ impl Log {
                 Err(error)
             }
         }
+    }
+
+    /// Sets space aside on the volume, as far as there is any: appends use it when the disk is full, and a caller whose roll
+    /// finds it full may [`Log::give_back`] some of it.
+    ///
+    /// # Errors
+    /// [`LogError::Io`] if the file for it cannot be made.
+    pub fn set_aside(&mut self, bytes: u64) -> Result<SetAside, LogError> {
+        let done = self.reserve.set(self.storage.as_ref(), bytes);
+        done.map_err(|e| LogError::io(self.storage.describe("reserve"), "set space aside in", e))?;
+        Ok(self.reserve.size())
+    }
+
+    /// Tries to make what is set aside whole again.
+    pub fn refill(&mut self) -> SetAside {
+        self.reserve.grow();
+        self.reserve.size()
+    }
+
+    /// What is set aside.
+    pub fn aside(&self) -> SetAside {
+        self.reserve.size()
+    }
+
+    /// Gives at least so much of what is set aside back to the volume, if there is any; false if there is none.
+    pub fn give_back(&mut self, bytes: u64) -> bool {
+        // A segment that is full by its own length finds no space that way.
+        if self.current.end() >= SEGMENT_BYTES_HARD {
+            return false;
+        }
+        self.reserve.give(bytes)
     }
 
     /// Keeps the segment of this position, once more for every call.

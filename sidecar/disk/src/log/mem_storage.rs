@@ -356,6 +356,10 @@ impl StoredFile for MemFile {
         Ok(())
     }
 
+    fn set_aside(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut state = self.storage.lock();
         state.inode(self.inode, self.life)?;

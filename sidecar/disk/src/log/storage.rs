@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::LogError;
@@ -51,6 +51,12 @@ pub trait StoredFile: Send + Sync {
     /// # Errors
     /// Whatever the file system reports.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the file this long and takes the space for it from the disk now. After an error it has its length of before.
+    ///
+    /// # Errors
+    /// Whatever the file system reports; no space is `StorageFull`.
+    fn set_aside(&self, len: u64) -> io::Result<()>;
 
     /// Makes contents and length durable. After an error nothing may be assumed.
     ///
@@ -244,6 +250,19 @@ impl Storage for ReadOnlyFolder {
 
 struct DiskFile(File);
 
+impl DiskFile {
+    fn fill(&self, from: u64, to: u64) -> io::Result<()> {
+        let zeros = vec![0; 1 << 20];
+        let mut at = from;
+        while at < to {
+            let len = (to - at).min(zeros.len() as u64);
+            self.0.write_all_at(&zeros[..usize::try_from(len).unwrap_or(zeros.len())], at)?;
+            at += len;
+        }
+        Ok(())
+    }
+}
+
 impl StoredFile for DiskFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
@@ -259,6 +278,18 @@ impl StoredFile for DiskFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn set_aside(&self, len: u64) -> io::Result<()> {
+        let before = self.len()?;
+        let done = match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+            // Not everywhere; written zeros take their space, too.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill(before, len),
+            other => Ok(other?),
+        };
+        done.inspect_err(|_| {
+            let _ = self.0.set_len(before);
+        })
     }
 
     fn sync(&self) -> io::Result<()> {

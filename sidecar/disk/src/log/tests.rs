@@ -269,6 +269,49 @@ fn reader_of_a_carried_entry_is_sent_on_when_its_segment_is_gone() {
 }
 
 #[test]
+fn a_full_disk_uses_the_reserve_and_grows_it_again() {
+    let storage = MemStorage::new();
+    let (mut log, _) = open_mem(&storage).unwrap();
+    assert_eq!(log.aside(), SetAside::default());
+    let wanted = 9 << 20;
+    assert_eq!(log.set_aside(wanted).unwrap(), SetAside { bytes: wanted, wanted });
+    let before = log.append(16, &[b"one"]).unwrap();
+    storage.fail_at(storage.calls(), Fault::Full);
+    let after = log.append(16, &[b"two"]).unwrap();
+    assert_eq!(log.aside(), SetAside { bytes: 5 << 20, wanted });
+    storage.fail_at(storage.calls(), Fault::Full);
+    assert!(!log.refill().is_whole());
+    assert!(log.refill().is_whole());
+    assert!(log.give_back(100 << 20));
+    assert!(!log.give_back(1), "there is nothing left to give");
+    storage.fail_at(storage.calls(), Fault::Full);
+    assert!(matches!(log.append(16, &[b"three"]), Err(LogError::Full { .. })));
+    log.append(16, &[b"four"]).unwrap();
+    log.commit().unwrap();
+    assert_eq!([before, after].map(|place| log.reader().read(place).unwrap().1), [b"one".as_slice(), b"two"]);
+    drop(log);
+    storage.power_cut(0);
+    let (mut log, recovered) = open_mem(&storage).unwrap();
+    assert_eq!(entries(recovered).len(), 3);
+    assert!(log.set_aside(wanted).unwrap().is_whole());
+    assert!(log.set_aside(1 << 20).unwrap().is_whole());
+    assert_eq!(storage.contents("reserve").unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn space_set_aside_is_taken_from_a_real_disk() {
+    use std::os::unix::fs::MetadataExt;
+    let place = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(place.path());
+    log.set_aside(5 << 20).unwrap();
+    let taken = || std::fs::metadata(place.path().join("reserve")).unwrap().blocks() * 512;
+    assert!(taken() >= 5 << 20, "{}", taken());
+    assert!(log.give_back(1));
+    assert!(taken() < 2 << 20, "{}", taken());
+    assert!(log.refill().is_whole() && taken() >= 5 << 20);
+}
+
+#[test]
 fn second_log_is_refused_naming_the_first() {
     let place = tempfile::tempdir().unwrap();
     let (log, _) = open(place.path());
