@@ -64,6 +64,11 @@ pub enum BeginError {
     /// The send log has no room.
     #[error("the log has no room for another request; it empties as the peer acknowledges")]
     LogFull,
+    /// The volume of the state folder is full.
+    #[error(
+        "the volume of the engine's state folder is full: what was promised still fits, and nothing new is taken; free space on it"
+    )]
+    DiskFull,
     /// The pair is halted by an alarm.
     #[error("the pair is halted: {0}")]
     Halted(String),

@@ -37,6 +37,8 @@ use crate::preflight::{Preflight, load_config, suite};
 use crate::status::EngineStatus;
 use crate::{admin, egress, ingress, logging, policies, watch};
 
+/// Set aside on the volume besides the receive pool: for checkpoints, acknowledgements and marks.
+const CHECKPOINT_ROOM_BYTES: u64 = 32 << 20;
 /// How long open calls may go on after a signal before their connections are closed. They stay in the log.
 const GRACE: Duration = Duration::from_millis(700);
 /// How long the driver may take to its end. A disk that hangs is not waited for: what was promised is durable.
@@ -146,9 +148,13 @@ impl Engine {
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (health, stop) = (Arc::new(admin::Health::default()), CancellationToken::new());
         let (folder, owner) = (config.state.folder.clone(), *preflight.me.as_bytes());
+        let aside = config.state.receive_pool.as_u64().saturating_add(CHECKPOINT_ROOM_BYTES);
         let (log, recovered) = off_the_runtime(move || {
-            Log::open(folder.clone(), owner, LogOptions::default())
-                .with_context(|| format!("state.folder: {}", folder.display()))
+            let opened = Log::open(folder.clone(), owner, LogOptions::default()).and_then(|(mut log, recovered)| {
+                log.set_aside(aside)?;
+                Ok((log, recovered))
+            });
+            opened.with_context(|| format!("state.folder: {}", folder.display()))
         })
         .await?;
         let (events, inbox_of_driver) = channel();

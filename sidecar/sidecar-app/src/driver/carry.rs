@@ -134,4 +134,4 @@ impl Driver {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

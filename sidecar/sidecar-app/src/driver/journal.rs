@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use disk::log::{Log, LogError, LogReader, Position};
+use disk::log::{Log, LogError, LogReader, Position, SetAside};
 use layer1_replication::Timestamp;
 use tokio::sync::oneshot;
 
@@ -199,7 +199,8 @@ impl Journal {
 
     /// Writes a checkpoint; false if it is put off for want of space.
     pub(super) fn roll(&mut self, entries: Vec<(u8, Vec<u8>)>) -> Result<bool, LogError> {
-        match self.log.roll(entries.into_iter()) {
+        let bytes = entries.iter().map(|(_, payload)| payload.len() as u64).sum();
+        match self.roll_into_reserve(&entries, bytes) {
             Ok(_) => {
                 self.put_off = None;
                 Ok(true)
@@ -211,6 +212,26 @@ impl Journal {
             }
             Err(error) => Err(error),
         }
+    }
+
+    // Without a checkpoint no segment goes, so it may have what is set aside.
+    fn roll_into_reserve(&mut self, entries: &[(u8, Vec<u8>)], bytes: u64) -> Result<Vec<Position>, LogError> {
+        loop {
+            match self.log.roll(entries.iter().cloned()) {
+                Err(LogError::Full { .. }) if self.log.give_back(bytes) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// What is set aside on the volume for what was promised.
+    pub(super) fn aside(&self) -> SetAside {
+        self.log.aside()
+    }
+
+    /// Tries to make what is set aside whole again.
+    pub(super) fn refill(&mut self) {
+        self.log.refill();
     }
 
     /// Why the last checkpoint was not written.
@@ -246,6 +267,9 @@ impl Journal {
         }
         let Placed { peer, sent, head, ref payload } = *placed;
         let entry = EngineEntry::Moved { peer, sent, head };
+        if !self.log.aside().is_whole() {
+            return Ok(None);
+        }
         match self.append(entry.kind(), &[&entry.encode(), payload], true) {
             Ok(to) => {
                 self.log.pin(to);

@@ -8,8 +8,8 @@
 //! because retrying an fsync would lie; the loop never waits for a folder or a socket. It knows no HTTP beyond the heads
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
 //! what layer 1 reports, `closing.rs` the end of an association, `kept.rs` and `archive.rs` what outlives it, `journal.rs` the
-//! log, `carry.rs` what is left in old segments, `recover.rs` the start, `forget.rs` endpoints that are gone, `life.rs` a new
-//! incarnation, `host.rs` time and randomness. Test to read first: `tests/line`.
+//! log, `carry.rs` what is left in old segments, `space.rs` a full disk, `recover.rs` the start, `forget.rs` endpoints that are
+//! gone, `life.rs` a new incarnation, `host.rs` time and randomness. Test to read first: `tests/line`.
 
 mod archive;
 mod carry;
@@ -31,6 +31,7 @@ mod pipe_events;
 mod recover;
 mod report;
 mod slot;
+mod space;
 #[cfg(test)]
 mod testbench;
 
@@ -160,6 +161,8 @@ pub struct Driver {
     outlets: Outlets,
     /// Records to be carried out of nearly empty segments.
     carry: Carry,
+    /// Not all of the space for what was promised is set aside: the disk is full.
+    tight: bool,
     /// A packet is being built: the next ones wait, and records gather meanwhile.
     publishing: bool,
     counters: Counters,
@@ -256,6 +259,7 @@ impl Driver {
         if now >= self.expiry_due {
             self.expiry_due = now.after(EXPIRY_PERIOD);
             self.expire();
+            self.journal.refill();
             self.hush();
             self.forget_gone()?;
         }
@@ -286,6 +290,7 @@ impl Driver {
 
     /// Drains every output: persist, commit, events, packets, until nothing is left to do.
     fn settle(&mut self) -> Result<(), DriverError> {
+        self.watch_space();
         self.carry_on()?;
         loop {
             self.persist_all()?;

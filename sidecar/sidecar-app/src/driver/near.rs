@@ -84,6 +84,9 @@ impl Driver {
             return Err(BeginError::Duplicate(Box::new(view)));
         }
         let slot = self.open_slot(peer);
+        if slot.tight {
+            return Err(BeginError::DiskFull);
+        }
         if let Some(alarm) = &slot.alarm {
             return Err(BeginError::Halted(alarm.clone()));
         }

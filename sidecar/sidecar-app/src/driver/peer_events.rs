@@ -130,7 +130,7 @@ impl Driver {
     }
 
     /// There may be room for what waits to be written or begun.
-    fn writable(&mut self, peer: EndpointId) {
+    pub(super) fn writable(&mut self, peer: EndpointId) {
         let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         for (stream, progress) in slot.unpark(now, &self.journal) {

@@ -165,6 +165,7 @@ impl Driver {
             far: Executions::new(),
             outlets,
             carry: Carry::default(),
+            tight: false,
             publishing: false,
             counters: layer0_pipe::Counters::default(),
             inbox_alarm: None,
@@ -187,13 +188,16 @@ impl Driver {
     pub(super) fn open_slot(&mut self, peer: EndpointId) -> &mut Slot {
         let (ids, first_pn, epoch) = (self.ids(peer), self.life.first_pn, self.watch.epoch);
         let (config, now, replaying) = (self.settings.replication.clone(), self.host.now(), self.replaying);
+        let tight = self.tight;
         self.slots.entry(peer).or_insert_with(|| {
             let mut slot = Slot::new(Peer::new(ids, config, now));
             slot.epoch = epoch;
+            slot.tight = tight;
             if !replaying {
                 // Nothing of this peer is in the log: its replay is over before it began. But it may have been forgotten.
                 slot.peer.replay(Entry::PnBlock { reserved_below: first_pn, floor: first_pn });
                 slot.peer.replay_done(now);
+                slot.peer.hold_credit(now, tight);
             }
             slot
         })

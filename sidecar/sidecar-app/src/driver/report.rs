@@ -14,7 +14,7 @@ impl Driver {
         let now = self.host.now();
         let mut status = EngineStatus::new(&self.settings.facts, self.started_ms, self.host.unix_ms());
         status.log_bytes = self.journal.bytes_on_disk();
-        status.log_failure = self.journal.failure().map(str::to_owned);
+        status.log_failure = self.journal.failure().map(str::to_owned).or_else(|| self.lack_of_space());
         status.results_bytes = self.results_bytes();
         status.publishing = self.publishing;
         status.outbox_failure = self.outbox_failure.clone();

@@ -50,6 +50,8 @@ pub(super) struct Slot {
     pub(super) fins: BTreeMap<Seq, Ending>,
     last_token: Option<PersistToken>,
     pub(super) silence: Silence,
+    /// The disk is full: nothing new is taken in.
+    pub(super) tight: bool,
     /// The last alarm, in words for a person.
     pub(super) alarm: Option<String>,
 }
@@ -148,6 +150,7 @@ impl Slot {
             fins: BTreeMap::new(),
             last_token: None,
             silence: Silence::default(),
+            tight: false,
             alarm: None,
         }
     }
@@ -300,6 +303,9 @@ impl Slot {
     }
 
     pub(super) fn unpark_stream(&mut self, now: Timestamp, stream: StreamId, journal: &Journal) -> Progress {
+        if self.tight {
+            return Progress::Waits;
+        }
         match self.copy(now, stream, journal) {
             Ok(true) => {}
             Ok(false) => return Progress::Waits,

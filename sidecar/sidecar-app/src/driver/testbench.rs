@@ -410,7 +410,7 @@ impl Bench {
             let records = records?;
             files.push(File { header, control: plan.control, records });
             let published = OutboxEvent::Published { recipient: plan.recipient, pn: plan.pn, bytes: 5_000 };
-            self.driver.handle_outbox(published);
+            self.driver.handle_outbox(published).unwrap();
         }
         Ok(files)
     }

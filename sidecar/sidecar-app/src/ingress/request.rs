@@ -296,7 +296,7 @@ fn refused(error: &BeginError, operation: OperationId, far_side: &str) -> Proble
             format!("operation {} is {}; ask for {}", view.id, view.state, operation.location()),
         )
         .of(operation),
-        BeginError::LogFull => {
+        BeginError::LogFull | BeginError::DiskFull => {
             Problem::new(ProblemKind::LogFull, error.to_string()).executed(Executed::No).retry_after(30)
         }
         BeginError::Halted(alarm) => {

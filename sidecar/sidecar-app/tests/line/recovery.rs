@@ -99,6 +99,8 @@ fn disk_use(folder: &Path) -> u64 {
     entries
         .flatten()
         .map(|entry| match entry.metadata() {
+            // Space set aside, always as long.
+            _ if entry.file_name() == "reserve" => 0,
             Ok(data) if data.is_dir() => disk_use(&entry.path()),
             Ok(data) => data.len(),
             Err(_) => 0,

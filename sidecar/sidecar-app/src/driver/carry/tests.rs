@@ -15,7 +15,7 @@ use wire::digest::sha256;
 use wire::record::{RecordHeader, kind};
 
 use super::*;
-use crate::command::{BeginCall, Found};
+use crate::command::{BeginCall, BeginError, Found};
 use crate::driver::testbench::{DEFAULT, ME, settings};
 use crate::driver::{Event, Outlets, RecoverError};
 use crate::entry::{EngineEntry, RECEIVED, record_payload};
@@ -26,16 +26,24 @@ const SEGMENT: u64 = 32 << 10;
 const RESULT: &[u8] = b"the stored result of a call that was made long ago";
 const HEAD: &[u8] = b"the head of a request that nobody acknowledges";
 
-struct Bench {
-    driver: Driver,
+pub(in crate::driver) struct Bench {
+    pub(in crate::driver) driver: Driver,
     reader: LogReader,
     _queues: (Receiver<OutboxJob>, Receiver<InboxCommand>, Receiver<Event>),
 }
 
 impl Bench {
     fn start(storage: &MemStorage) -> Result<Self, RecoverError> {
+        Self::start_with(storage, 0)
+    }
+
+    /// With so much space set aside.
+    pub(in crate::driver) fn start_with(storage: &MemStorage, aside: u64) -> Result<Self, RecoverError> {
         let options = LogOptions { segment_bytes: SEGMENT };
-        let (log, recovered) = Log::open_on(Arc::new(storage.clone()), *ME.as_bytes(), options)?;
+        let (mut log, recovered) = Log::open_on(Arc::new(storage.clone()), *ME.as_bytes(), options)?;
+        if aside > 0 {
+            log.set_aside(aside)?;
+        }
         let ((outbox, jobs), (inbox, commands), (events, queue)) = (channel(), channel(), channel());
         let reader = log.reader();
         let handle = DriverHandle::new(events, reader.clone());
@@ -44,10 +52,27 @@ impl Bench {
         Ok(Self { driver, reader, _queues: (jobs, commands, queue) })
     }
 
-    /// A call whose head is not acknowledged, and whose response is a stored result.
-    fn call(&mut self) -> Result<(), DriverError> {
+    /// Begins a call; what the caller is told if it is refused.
+    pub(in crate::driver) fn begin(&mut self, n: u8) -> Result<(), BeginError> {
         let call = BeginCall {
-            operation: operation(),
+            operation: operation(n),
+            retain: true,
+            head: Bytes::from_static(HEAD),
+            method: "GET".to_owned(),
+            target: "http://south/".to_owned(),
+            route: None,
+        };
+        let (reply, mut answer) = oneshot::channel();
+        self.driver.begin(call, reply);
+        // What cannot be written stops the driver, and the caller is told nothing.
+        let _ = self.driver.settle();
+        answer.try_recv().map_or(Ok(()), |answer| answer.map(drop))
+    }
+
+    /// A call whose head is not acknowledged, and whose response is a stored result.
+    pub(in crate::driver) fn call(&mut self) -> Result<(), DriverError> {
+        let call = BeginCall {
+            operation: operation(9),
             retain: true,
             head: Bytes::from_static(HEAD),
             method: "GET".to_owned(),
@@ -72,7 +97,7 @@ impl Bench {
     }
 
     /// Traffic that nothing of is needed later.
-    fn traffic(&mut self, bytes: usize) -> Result<(), DriverError> {
+    pub(in crate::driver) fn traffic(&mut self, bytes: usize) -> Result<(), DriverError> {
         let ended = EngineEntry::RequestEnded { peer: DEFAULT, stream: StreamId::request(1) };
         let padding = [0; 4096];
         for _ in 0..bytes / padding.len() {
@@ -97,15 +122,15 @@ impl Bench {
     }
 
     #[track_caller]
-    fn assert_both_are_there(&self) {
+    pub(in crate::driver) fn assert_both_are_there(&self) {
         let payloads = self.payloads(&self.places());
         // A start resets a request whose caller is gone: one more record.
         assert_eq!([payloads.first(), payloads.last()].map(|one| one.unwrap().as_ref()), [HEAD, RESULT]);
     }
 }
 
-fn operation() -> OperationId {
-    let mut bytes = [9; 16];
+fn operation(n: u8) -> OperationId {
+    let mut bytes = [n; 16];
     (bytes[6], bytes[8]) = (0x79, 0x89);
     OperationId::from_bytes(bytes).unwrap()
 }

@@ -1,0 +1,108 @@
+//! A full disk: what was promised still fits, and nothing new is taken.
+//!
+//! The log has space set aside for the receive pool (credit is reserved disk) and for checkpoints, acknowledgements and marks.
+//! When the disk is full, appends use it. While it is not whole, new calls are refused, writers wait, and no further credit is
+//! given; when there is space again it is made whole first, and then everything goes on.
+//!
+//! Invariant: nothing is refused here that was accepted before. Test to read first:
+//! `a_full_disk_refuses_new_calls_and_keeps_what_was_promised`.
+
+use wire::EndpointId;
+
+use super::Driver;
+
+impl Driver {
+    /// Takes notice of whether the space set aside is whole.
+    pub(super) fn watch_space(&mut self) {
+        let tight = !self.journal.aside().is_whole();
+        if tight == self.tight {
+            return;
+        }
+        self.tight = tight;
+        let now = self.host.now();
+        for slot in self.slots.values_mut() {
+            slot.tight = tight;
+            slot.peer.hold_credit(now, tight);
+        }
+        match self.lack_of_space() {
+            Some(lack) => tracing::warn!("{lack}"),
+            None => {
+                tracing::info!("there is space on the volume of the state folder again");
+                for peer in self.slots.keys().copied().collect::<Vec<EndpointId>>() {
+                    self.writable(peer);
+                }
+            }
+        }
+    }
+
+    /// What is said while the disk is full.
+    pub(super) fn lack_of_space(&self) -> Option<String> {
+        let aside = self.journal.aside();
+        (!aside.is_whole()).then(|| {
+            let (bytes, wanted) = (aside.bytes, aside.wanted);
+            format!(
+                "the volume of the state folder is full: {bytes} of {wanted} bytes are left of what is set aside; no new calls are \
+                 taken until there is space: free some on it"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! A driver over a log in memory whose disk is full.
+    use disk::log::{Fault, MemStorage};
+
+    use crate::command::BeginError;
+    use crate::driver::carry::tests::Bench;
+
+    #[test]
+    fn a_full_disk_refuses_new_calls_and_keeps_what_was_promised() {
+        let storage = MemStorage::new();
+        let mut bench = Bench::start_with(&storage, 8 << 20).unwrap();
+        bench.call().unwrap();
+        // The next write finds no space.
+        storage.fail_at(storage.calls(), Fault::Full);
+        bench.traffic(4096).unwrap();
+        bench.driver.settle().unwrap();
+        assert!(bench.driver.tight);
+        let told = bench.driver.status().log_failure.unwrap();
+        assert!(told.contains("is full: 4194304 of 8388608 bytes"), "{told}");
+        assert!(matches!(bench.begin(2), Err(BeginError::DiskFull)));
+        // What was promised goes on, over checkpoints and a restart on the full disk.
+        bench.traffic(200 << 10).unwrap();
+        bench.assert_both_are_there();
+        drop(bench);
+        storage.restart();
+        let bench = Bench::start_with(&storage, 0).unwrap();
+        bench.assert_both_are_there();
+        drop(bench.driver.status());
+        drop(bench);
+        let mut bench = Bench::start_with(&storage, 8 << 20).unwrap();
+        assert!(!bench.driver.tight);
+        bench.begin(3).unwrap();
+    }
+
+    #[test]
+    fn space_that_comes_back_lets_new_calls_in() {
+        let storage = MemStorage::new();
+        let mut bench = Bench::start_with(&storage, 8 << 20).unwrap();
+        storage.fail_at(storage.calls(), Fault::Full);
+        bench.traffic(4096).unwrap();
+        bench.driver.settle().unwrap();
+        assert!(matches!(bench.begin(2), Err(BeginError::DiskFull)));
+        bench.driver.journal.refill();
+        bench.driver.settle().unwrap();
+        assert_eq!(bench.driver.status().log_failure, None);
+        bench.begin(2).unwrap();
+    }
+
+    #[test]
+    fn a_failed_sync_stops_the_driver() {
+        let storage = MemStorage::new();
+        let mut bench = Bench::start_with(&storage, 8 << 20).unwrap();
+        storage.fail_at(storage.calls() + 1, Fault::Broken);
+        let error = bench.traffic(4096).unwrap_err();
+        assert!(format!("{error:?}").contains("memory/0000000000000001.log"), "{error:?}");
+    }
+}
