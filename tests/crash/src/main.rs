@@ -6,7 +6,7 @@ use clap::Parser;
 use crash::isolate;
 use crash::line::Which;
 use crash::runner::Context;
-use crash::scenarios;
+use crash::scenarios::{self, Copied};
 
 /// Kills, cuts and stops the real program for as long as asked, and compares what it told with what was done.
 #[derive(Debug, Parser)]
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         }
         for number in 0..arguments.backups {
             for which in Which::BOTH {
-                println!("round {number}: {}", scenarios::restored(round(number), which));
+                println!("round {number}: {}", scenarios::restored(round(number), which, Copied::InTraffic));
             }
         }
         ExitCode::SUCCESS

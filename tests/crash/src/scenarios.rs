@@ -20,7 +20,7 @@ pub use kills::kills;
 pub use pauses::pauses;
 pub use points::{points, rolls};
 pub use real::real;
-pub use restored::restored;
+pub use restored::{Copied, restored};
 
 /// Every scenario of the test, those that take longest first.
 pub const ALL: &[Scenario] = &[
@@ -59,12 +59,12 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "a_near_state_from_a_backup_is_noticed_and_nothing_is_doubled",
         needs: &[],
-        run: |context| restored(context, Which::Near),
+        run: |context| restored(context, Which::Near, Copied::InTraffic),
     },
     Scenario {
         name: "a_far_state_from_a_backup_is_noticed_and_nothing_is_doubled",
         needs: &[],
-        run: |context| restored(context, Which::Far),
+        run: |context| restored(context, Which::Far, Copied::AtRest),
     },
     Scenario { name: "damage_is_named_and_left_as_it_is", needs: &[], run: |context| damage(context) },
     Scenario { name: "a_second_engine_on_a_state_names_the_first", needs: &[], run: |context| twins(context) },

@@ -11,20 +11,39 @@ use crate::runner::Context;
 
 use super::damage::copy;
 
+/// When the copy is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// With calls in every stage.
+    InTraffic,
+    /// When every call has ended.
+    AtRest,
+}
+
 /// Puts one side back in time; gives the figures.
 #[must_use]
-pub fn restored(context: Context<'_>, which: Which) -> String {
+pub fn restored(context: Context<'_>, which: Which, copied: Copied) -> String {
     let mut line = Line::start(Place::new(context.inside), context.seed, |_| {});
     let (state, backup) = (line.place.state(which), line.place.home(which).join("backup"));
-    let traffic = line.traffic(Mix::default(), context.seed);
-    traffic.go_on_for(40);
-    // With calls in every stage.
+    let mut records = Vec::new();
+    let before = line.traffic(Mix::default(), context.seed);
+    before.go_on_for(40);
+    let still_calling = match copied {
+        Copied::InTraffic => Some(before),
+        Copied::AtRest => {
+            records.extend(before.stop());
+            let verdict = line.judge(&records);
+            assert!(verdict.findings.is_empty(), "{verdict}\n{}", verdict.findings.join("\n"));
+            None
+        }
+    };
     line.engine(which).kill();
     copy(&state, &backup);
     line.engine(which).start_and_wait();
+    let traffic = still_calling.unwrap_or_else(|| line.traffic(Mix::default(), context.seed + 1));
     traffic.go_on_for(40);
     // Every call has its end before the past comes back.
-    let mut records = traffic.stop();
+    records.extend(traffic.stop());
     line.engine(which).kill();
     empty(&state);
     copy(&backup, &state);
@@ -51,10 +70,15 @@ pub fn restored(context: Context<'_>, which: Which) -> String {
         records.push(record);
         answered.then_some(())
     });
-    let traffic = line.traffic(Mix::default(), context.seed + 1);
+    let traffic = line.traffic(Mix::default(), context.seed + 2);
     traffic.go_on_for(40);
     records.extend(traffic.stop());
     let verdict = line.judge(&records);
-    assert!(verdict.findings.is_empty(), "seed {}: {verdict}\n{}", context.seed, verdict.findings.join("\n"));
+    assert!(
+        verdict.findings.is_empty(),
+        "seed {} {which:?} {copied:?}: {verdict}\n{}",
+        context.seed,
+        verdict.findings.join("\n")
+    );
     format!("{which:?} went back, and said {}; {verdict}", alarm["name"])
 }
