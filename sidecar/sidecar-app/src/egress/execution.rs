@@ -50,6 +50,10 @@ pub(super) async fn run(egress: Arc<Egress>, exchange: FarExchange) {
         outcome = execute(&egress, request, dispatch) => outcome,
     };
     let (me, elapsed_ms) = (egress.me, millis(began.elapsed()));
+    let executed = match executed {
+        Outcome::Problem(problem) => Outcome::Problem(of_attempt(problem, attempt)),
+        other => other,
+    };
     match executed {
         Outcome::Response { answer, content, body_max } => {
             tracing::debug!(%me, %peer, attempt, elapsed_ms, "the upstream answered");
@@ -78,6 +82,11 @@ pub(super) async fn run(egress: Arc<Egress>, exchange: FarExchange) {
         }
         Outcome::NotDispatched => {}
     }
+}
+
+/// What a problem says of the whole call: that this attempt made none says nothing of the ones before a restart.
+pub fn of_attempt(problem: Problem, attempt: u32) -> Problem {
+    if attempt > 1 && problem.executed == Some(Executed::No) { problem.executed(Executed::Maybe) } else { problem }
 }
 
 /// Everything up to the response's head.
@@ -217,5 +226,19 @@ async fn respond(
             }
             tracing::debug!(%error, "a response did not get to its end");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_attempt_does_not_vouch_for_the_first() {
+        let denied = || Problem::new(ProblemKind::RouteDenied, "the rules changed").executed(Executed::No);
+        assert_eq!(of_attempt(denied(), 1).executed, Some(Executed::No));
+        assert_eq!(of_attempt(denied(), 2).executed, Some(Executed::Maybe));
+        let timeout = Problem::new(ProblemKind::UpstreamTimeout, "").executed(Executed::Maybe);
+        assert_eq!(of_attempt(timeout, 2).executed, Some(Executed::Maybe));
     }
 }

@@ -38,6 +38,7 @@ use wire::EndpointId;
 
 pub use answer::{problem_head, respond_problem};
 pub use counts::Counts;
+pub use execution::of_attempt;
 
 use crate::exchange::FarExchange;
 use counts::Counters;
