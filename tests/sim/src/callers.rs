@@ -79,6 +79,7 @@ impl Plan {
             detached: false,
             executions: Vec::new(),
             delivered: 0,
+            delivered_in: 0,
             problems: Vec::new(),
             told: None,
             forgotten: false,
@@ -114,7 +115,7 @@ pub fn draw(rng: &mut Rng, number: u64, shared: &Shared) -> Plan {
     let large = rng.per_mille(options.large);
     let request_len = match rng.below(10) {
         0..=2 => 0,
-        _ if large && rng.percent(12) => rng.between(1_000_000, 1_500_000),
+        _ if large && options.bulky => rng.between(1_060_000, 1_200_000),
         _ if large => rng.between(100_000, 500_000),
         _ => rng.below(options.body_max) + 1,
     };
@@ -275,7 +276,10 @@ async fn take(
         shared.blame("S4", format!("the response of {id} ended well with {} octets of {len}", check.read()));
     }
     shared.note("delivered", &[shared.number(id), execution as u64, len]);
-    shared.with_op(id, |op| op.delivered += 1);
+    shared.with_op(id, |op| {
+        op.delivered += 1;
+        op.delivered_in = shared.starts.borrow().get(&op.node).copied().unwrap_or(0);
+    });
     Ok(())
 }
 

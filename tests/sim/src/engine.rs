@@ -71,6 +71,8 @@ pub struct Planned {
     pub pn: u64,
     /// The numbers of its records.
     pub seqs: Vec<u64>,
+    /// Number, stream and kind of each.
+    pub records: Vec<[u64; 3]>,
     /// What it says.
     pub control: wire::Control,
 }
@@ -374,6 +376,11 @@ fn planned(plan: &layer0_pipe::PacketPlan) -> Planned {
         recipient_incarnation: plan.recipient_incarnation,
         pn: plan.pn.get(),
         seqs: plan.records.iter().map(|record| record.head.seq.get()).collect(),
+        records: plan
+            .records
+            .iter()
+            .map(|record| [record.head.seq.get(), record.head.stream.get(), u64::from(record.head.kind)])
+            .collect(),
         control: plan.control.clone(),
     }
 }

@@ -124,7 +124,7 @@ impl Fate {
         if !self.cut {
             return Shape::Whole;
         }
-        // The largest unit that fits is as likely as any octet.
+        // Every unit that fits is as likely as any octet.
         let units = [(1 << 20, Fault::Cut1Mib), (64 << 10, Fault::Cut64Kib), (4 << 10, Fault::Cut4Kib)];
         let fitting: Vec<_> = units.into_iter().filter(|(unit, _)| len > *unit).collect();
         let choice = rng.below(fitting.len() as u64 + 1);

@@ -17,8 +17,8 @@ use crate::time::lock;
 pub enum Deed {
     /// A file appeared under its final name.
     Published(String),
-    /// A file was removed.
-    Removed(String),
+    /// A file was removed, which held so many octets.
+    Removed(String, u64),
 }
 
 #[derive(Default)]
@@ -109,8 +109,9 @@ impl Dir for SimDir {
 
     fn remove_file(&self, path: &str) -> io::Result<()> {
         self.check()?;
+        let len = self.inner.open_read(path).map_or(0, |file| file.len());
         self.inner.remove_file(path)?;
-        self.note(Deed::Removed(path.to_owned()));
+        self.note(Deed::Removed(path.to_owned(), len));
         Ok(())
     }
 

@@ -129,7 +129,12 @@ impl World {
         let Some(newest) = self.watch.newest_seq(&prefix) else { return };
         let seq = newest + self.forger.rng.below(3);
         let latency = self.shared.options.latency_us;
+        let end = self.shared.options.faults_for_us;
         let until = now + self.forger.rng.between(latency * 8, latency * 60);
-        self.mirror.poison(prefix, seq, until.min(self.shared.options.faults_for_us));
+        // Where nothing else goes wrong there is one poisoned record, to the end.
+        let until = if self.shared.options.only_poison { end } else { until.min(end) };
+        if !(self.shared.options.only_poison && self.mirror.is_poisoned()) {
+            self.mirror.poison(prefix, seq, until);
+        }
     }
 }

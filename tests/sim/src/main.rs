@@ -31,6 +31,9 @@ struct Args {
     /// Print every event of the replayed seed.
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Print what the engines log too, down to this level.
+    #[arg(long, requires = "seed")]
+    log: Option<String>,
     /// Seeds to run, `A..B`.
     #[arg(long, value_parser = seeds, default_value = "0..100")]
     seeds: Range<u64>,
@@ -58,7 +61,12 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 fn main() -> ExitCode {
     let args = Args::parse();
     match args.seed {
-        Some(seed) => replay(seed, args.trace),
+        Some(seed) => {
+            if let Some(level) = &args.log {
+                tracing_subscriber::fmt().with_env_filter(level).without_time().with_ansi(false).init();
+            }
+            replay(seed, args.trace)
+        }
         None => run(&args),
     }
 }

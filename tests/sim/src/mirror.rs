@@ -5,7 +5,7 @@
 //! touches what lies at the sender, except that a moving mirror takes files away. Test to read first:
 //! `a_mirror_without_faults_copies_every_file_once`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -56,6 +56,8 @@ pub struct Mirror {
     /// What was carried so far.
     pub carried: Vec<Carried>,
     newest: [BTreeMap<String, Arc<Vec<u8>>>; 2],
+    /// Names under which something else than the whole file ever lay at its reader.
+    damaged: BTreeSet<String>,
     /// When files that are still on their way arrive, by size, to notice that one overtakes another.
     underway: [Vec<(u64, u64)>; 2],
     faults: bool,
@@ -85,6 +87,7 @@ impl Mirror {
             poison: None,
             carried: Vec::new(),
             newest: [BTreeMap::new(), BTreeMap::new()],
+            damaged: BTreeSet::new(),
             underway: [Vec::new(), Vec::new()],
             faults: true,
         }
@@ -126,6 +129,12 @@ impl Mirror {
     /// Files with this record are eaten until then.
     pub fn poison(&mut self, prefix: String, seq: u64, until: u64) {
         self.poison = Some(Poison { prefix, seq, until });
+    }
+
+    /// True while a record is eaten.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.as_ref().is_some_and(|poison| self.shared.clock.now() < poison.until)
     }
 
     /// A file appeared at its sender, with these records.
@@ -281,9 +290,22 @@ impl Mirror {
         let (content, fault) = shape.of(bytes);
         if let Some(fault) = fault {
             self.shared.count(fault);
+            self.damaged.insert(path.to_owned());
         }
         self.shared.note_at(90 + from, "arrives", &[bytes.len() as u64, content.len() as u64]);
         self.ins[1 - from].put(path, &content).is_ok()
+    }
+
+    /// How long the file of this name was at its sender.
+    #[must_use]
+    pub fn len_of(&self, from: usize, path: &str) -> Option<u64> {
+        self.newest[from].get(path).map(|bytes| bytes.len() as u64)
+    }
+
+    /// True if its reader ever saw something else under this name.
+    #[must_use]
+    pub fn was_damaged(&self, path: &str) -> bool {
+        self.damaged.contains(path)
     }
 
     /// What lies at the senders.

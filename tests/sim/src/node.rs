@@ -99,6 +99,7 @@ impl Node {
             return None;
         }
         self.starts += 1;
+        shared.starts.borrow_mut().insert(self.index, self.starts);
         let rng = self.rng.split(self.starts);
         let host = Arc::new(SimHost::new(shared.clock.clone(), Arc::clone(&self.wall_off_ms), rng.split(1)));
         let folders = (&self.outbox, &self.inbox);

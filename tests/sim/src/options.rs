@@ -14,6 +14,9 @@ use crate::time::SEC;
 /// Every so many seeds the packets are sealed with real keys.
 pub const SEALED_EVERY: u64 = 20;
 
+/// Every so many seeds nothing but a poisoned record is met.
+pub const POISON_EVERY: u64 = 50;
+
 /// How often a file meets a fault, per mille.
 #[derive(Clone, Debug, Default)]
 pub struct FileFaults {
@@ -80,6 +83,10 @@ pub struct Options {
     pub norths: usize,
     /// Endpoints of the second side.
     pub souths: usize,
+    /// Many bodies of more than a MiB, and many cuts.
+    pub bulky: bool,
+    /// Nothing goes wrong but that one record is eaten from an early time on.
+    pub only_poison: bool,
     /// Real sealing instead of checksums.
     pub sealed: bool,
     /// What the mirror does with deletions.
@@ -138,8 +145,25 @@ impl Options {
         };
         let sealed = seed % SEALED_EVERY == SEALED_EVERY - 1;
         let calls = rng.between(18, 44) / if sealed { 2 } else { 1 };
+        let only_poison = seed % POISON_EVERY == POISON_EVERY / 2;
+        let bulky = !sealed && !only_poison && rng.percent(8);
+        let mut files = FileFaults::draw(&mut rng);
+        let mut troubles = Troubles::draw(&mut rng, faults_for_us);
+        let mut rare = Rare { lose: rng.percent(14), restore: rng.percent(10), clone: rng.percent(8) };
+        let mut replication = draw_replication(&mut rng, latency_us);
+        if bulky {
+            files.cut = 300;
+            replication.packet_bytes_target = 3_000_000;
+            replication.stream_window_bytes = replication.stream_window_bytes.max(1_200_000);
+        }
+        if only_poison {
+            (files, rare) = (FileFaults::default(), Rare::default());
+            troubles = Troubles { poison: faults_for_us / 4, ..Troubles::default() };
+        }
         Self {
             seed,
+            bulky,
+            only_poison,
             norths: usize::try_from(norths).unwrap_or(1),
             souths: usize::try_from(souths).unwrap_or(1),
             sealed,
@@ -147,20 +171,20 @@ impl Options {
             latency_us,
             spread_percent: rng.between(5, 260),
             bytes_per_second: 1 << rng.between(17, 24),
-            files: FileFaults::draw(&mut rng),
-            troubles: Troubles::draw(&mut rng, faults_for_us),
-            rare: Rare { lose: rng.percent(14), restore: rng.percent(10), clone: rng.percent(8) },
+            files,
+            troubles,
+            rare,
             faults_for_us,
             calls,
             body_max: 1 << rng.between(7, 15),
-            large: rng.between(0, 50),
+            large: if bulky { 250 } else { rng.between(0, 50) },
             think_us: latency_us << rng.below(4),
             publish_us: 1_000 << rng.below(7),
             segment_bytes: 16_000 << rng.below(6),
             poll: draw_poll(&mut rng, latency_us),
             hint_percent: rng.between(0, 100),
             quiet_min: Duration::from_micros((latency_us / 2).clamp(100_000, 20 * SEC)),
-            replication: draw_replication(&mut rng, latency_us),
+            replication,
             results_bytes_max: 200_000 << rng.below(5),
         }
     }

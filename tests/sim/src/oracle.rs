@@ -75,6 +75,8 @@ pub struct Op {
     pub executions: Vec<usize>,
     /// Whole responses that a caller took.
     pub delivered: u64,
+    /// The start of its engine during which the last of them was taken.
+    pub delivered_in: u64,
     /// Problems that a caller took in place of a response, by what they say of the execution.
     pub problems: Vec<Option<Executed>>,
     /// The near side's word that was told to a caller and is final.

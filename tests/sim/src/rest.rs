@@ -4,6 +4,7 @@
 //! association that was reset opens again, and no class of calls is left behind. Test to read first:
 //! `a_quiet_world_answers_every_call`.
 
+use crate::checkers;
 use crate::engine::Down;
 use crate::node::Aftermath;
 use crate::time::SEC;
@@ -16,6 +17,9 @@ impl World {
     /// From now on nothing goes wrong.
     pub(crate) fn end_faults(&mut self) {
         self.shared.note("faults end", &[]);
+        if self.shared.options.only_poison {
+            checkers::l5_a_poisoned_record_does_not_stop_the_others(self);
+        }
         self.plan.end_faults();
         self.mirror.end_faults();
         for side in 0..2 {

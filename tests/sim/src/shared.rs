@@ -3,6 +3,7 @@
 //! Invariant: no borrow outlives a call, and none is held across an await.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use layer2_http::operation::OperationId;
 
@@ -35,6 +36,8 @@ pub struct Shared {
     pub counts: RefCell<Counts>,
     /// Who went back in time.
     pub rewinds: RefCell<Vec<Rewind>>,
+    /// Starts of each node so far.
+    pub starts: RefCell<BTreeMap<usize, u64>>,
     /// Whose state folder was lost, and when.
     pub losses: RefCell<Vec<(usize, u64)>>,
 }
@@ -50,6 +53,7 @@ impl Shared {
             trace: RefCell::new(trace),
             counts: RefCell::default(),
             rewinds: RefCell::default(),
+            starts: RefCell::default(),
             losses: RefCell::default(),
         }
     }

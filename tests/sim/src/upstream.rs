@@ -14,7 +14,7 @@ use layer2_http::head::{RequestHead, ResponseHead};
 use layer2_http::operation::{Executed, OperationId};
 use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::{Envelope, Fields};
-use sidecar_app::egress::respond_problem;
+use sidecar_app::egress::{of_attempt, respond_problem};
 use sidecar_app::exchange::{DispatchMark, FarExchange, RecordReader, RecordWriter};
 use sidecar_app::record::{Incoming, ReadError};
 use wire::record::kind;
@@ -41,6 +41,7 @@ pub async fn run(shared: Rc<Shared>, node: usize, exchange: FarExchange, mut rng
         Outcome::Unwanted => response.abort(code::CANCELLED),
         Outcome::NotDispatched => {}
         Outcome::Problem(problem) => {
+            let problem = of_attempt(problem, attempt);
             let answering = pin!(respond_problem(response, &problem, "sim"));
             select(pin!(cancelled.cancelled()), answering).await;
         }
@@ -174,6 +175,7 @@ async fn answer(shared: &Rc<Shared>, execution: usize, id: OperationId, mut writ
     let options = &shared.options;
     let len = match rng.below(10) {
         0..=1 => 0,
+        _ if rng.per_mille(options.large) && options.bulky => rng.between(1_060_000, 1_200_000),
         _ if rng.per_mille(options.large) => rng.between(100_000, 600_000),
         _ => rng.below(options.body_max * 2) + 1,
     };

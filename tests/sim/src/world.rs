@@ -6,6 +6,8 @@
 
 use std::rc::Rc;
 
+use layer2_http::operation::OperationId;
+
 use crate::callers;
 use crate::checkers;
 use crate::engine::{Deed, Down};
@@ -124,6 +126,10 @@ impl World {
             let Some(status) = engine.status() else { continue };
             let (open, executions, tasks) = (status.open_operations_total, status.executions, engine.tasks());
             lines.push(format!("#{index} is {me}: {open} operations, {executions} executions, {tasks} tasks"));
+            for open in status.open_operations {
+                let number = OperationId::parse(&open.id).map_or(u64::MAX, |id| self.shared.number(id));
+                lines.push(format!("#{index} call {number} is {} for {} ms: {}", open.state, open.age_ms, open.id));
+            }
             for peer in status.peers {
                 lines.push(format!(
                     "#{index} to {}: next {} acked {} received {} of {} backlog {} blocked {} in flight {} suspended {} halted {:?} {}",
@@ -268,17 +274,24 @@ impl World {
                     let pn = pn_of(&path);
                     let Some(planned) = plans.find(|planned| Some(planned.pn) == pn) else { continue };
                     self.shared.note_at(index, "publishes", &[planned.pn, planned.seqs.len() as u64]);
+                    for record in &planned.records {
+                        self.shared.note_at(index, "  record", record);
+                    }
                     self.watch.published(&self.shared, &self.nodes, index, &planned, &self.mirror.outs[side], &path);
                     self.mirror.published(side, path, &planned.seqs);
                 }
-                folder::Deed::Removed(path) => {
-                    self.watch.removed_from_outbox(&self.shared, index, &path);
+                folder::Deed::Removed(path, _) => {
+                    self.watch.removed_from_outbox(&self.shared, &self.nodes, index, &path);
                     self.mirror.removed_at_sender(side, path);
                 }
             }
         }
         for deed in in_inbox {
-            if let folder::Deed::Removed(path) = deed {
+            if let folder::Deed::Removed(path, len) = deed {
+                let whole = self.mirror.len_of(1 - side, &path) == Some(len);
+                if whole && !self.mirror.was_damaged(&path) {
+                    self.watch.removed_from_inbox(&self.shared, &self.nodes, index, &path);
+                }
                 self.mirror.removed_at_reader(side, &path);
             }
         }
@@ -294,6 +307,9 @@ impl World {
         let node = &mut self.nodes[index];
         let Some(engine) = &mut node.engine else { return };
         self.shared.oracle.borrow_mut().ops.insert(plan.id, plan.op(index, far, now));
+        let details =
+            [plan.number, plan.class as u64, plan.request_len, u64::from(plan.chosen), plan.cut_at.unwrap_or(u64::MAX)];
+        self.shared.note_at(index, "asks", &details);
         engine.spawn(callers::call(Rc::clone(&self.shared), plan, engine.handle.clone()));
     }
 

@@ -1,9 +1,10 @@
 //! Properties of a world that has come to rest.
 
+use layer2_http::ProblemKind;
 use layer2_http::operation::{Executed, OperationView, State};
 use sidecar_app::status::EngineStatus;
 
-use crate::oracle::{Begin, Op};
+use crate::oracle::{Begin, Op, Oracle};
 use crate::world::World;
 
 /// Judges a world at rest.
@@ -49,7 +50,7 @@ fn s3_every_accepted_call_ended_in_one_way(world: &World, index: usize, operatio
             (_, Some(view)) if !view.state.is_terminal() => {
                 blames.push(format!("call {} never ended: it is {}", op.number, view.state));
             }
-            (_, Some(view)) => blames.extend(disagreement(op, view, &oracle)),
+            (_, Some(view)) => blames.extend(disagreement(op, view, &oracle, world.nodes[index].starts)),
         }
     }
     drop(oracle);
@@ -58,7 +59,14 @@ fn s3_every_accepted_call_ended_in_one_way(world: &World, index: usize, operatio
     }
 }
 
-fn disagreement(op: &Op, view: &OperationView, oracle: &crate::oracle::Oracle) -> Option<String> {
+/// What an engine says of an ended call against what was seen of it.
+///
+/// "A response of which a part was given up to its reader: given up; the operation fails as incomplete" (the driver's table of
+/// what a crash can leave): an engine that ended after its caller read the last octet, and before that was durable, may say so of
+/// a response that was delivered. It says too that the call was executed.
+fn disagreement(op: &Op, view: &OperationView, oracle: &Oracle, starts: u64) -> Option<String> {
+    let given_up = view.problem.as_deref() == Some(ProblemKind::ResponseIncomplete.slug());
+    let cut_off = given_up && view.executed == Some(Executed::Yes) && op.delivered_in < starts;
     let executed = op.executions.len();
     let answered = op.executions.iter().any(|index| oracle.executions[*index].answer.is_some());
     let (number, state) = (op.number, view.state);
@@ -75,7 +83,7 @@ fn disagreement(op: &Op, view: &OperationView, oracle: &crate::oracle::Oracle) -
             Some(format!("call {number} was cancelled by nobody"))
         }
         State::Expired => Some(format!("call {number} expired")),
-        State::Failed | State::Unknown if op.delivered > 0 => {
+        State::Failed | State::Unknown if op.delivered > 0 && !cut_off => {
             Some(format!("call {number} is {state} though its response was delivered"))
         }
         _ => op.told.filter(|told| *told != state).map(|told| format!("call {number} was told {told} and is {state}")),
@@ -129,5 +137,25 @@ fn l6_storage_returns_to_its_baseline(world: &World, index: usize, status: &Engi
         world
             .shared
             .blame("L6", format!("the log of node {index} still has {} octets, {allowed} allowed", status.log_bytes));
+    }
+}
+
+/// L5: a poisoned record delays others by a bounded number of packets. Where nothing else goes wrong, every call that began well
+/// before has ended while the record is still eaten; the one that it belongs to may wait.
+pub fn l5_a_poisoned_record_does_not_stop_the_others(world: &World) {
+    let options = &world.shared.options;
+    let round = options.latency_us * 3 + options.think_us + options.publish_us;
+    let long_ago = world.shared.clock.now().saturating_sub(round * 12 + 20 * crate::time::SEC);
+    let oracle = world.shared.oracle.borrow();
+    let waiting: Vec<u64> = oracle
+        .ops
+        .values()
+        .filter(|op| op.asked_at < long_ago && op.begin == Begin::Accepted && !op.gone)
+        .filter(|op| op.delivered == 0 && op.problems.is_empty() && op.told.is_none())
+        .map(|op| op.number)
+        .collect();
+    drop(oracle);
+    if waiting.len() > 1 {
+        world.shared.blame("L5", format!("calls {waiting:?} wait while one record does not get through"));
     }
 }

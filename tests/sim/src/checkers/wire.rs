@@ -10,6 +10,7 @@ use crate::engine::{Planned, suite};
 use crate::forge::Forger;
 use crate::node::Node;
 use crate::shared::Shared;
+use crate::time::SEC;
 
 /// One direction of one association: sender, its life, the recipient, its life.
 type Way = (EndpointId, Incarnation, EndpointId, Incarnation);
@@ -22,6 +23,7 @@ struct Said {
     una_seen: u64,
     max_log_bytes: u64,
     max_exchanges: u64,
+    pn_floor: u64,
     /// Everything that was ever acknowledged, cumulatively or not.
     held: RangeSet,
 }
@@ -33,6 +35,8 @@ pub struct Watch {
     salts: BTreeMap<[u8; 32], (EndpointId, Incarnation, u64)>,
     numbers: BTreeSet<(EndpointId, Incarnation, EndpointId, u64)>,
     newest: BTreeMap<String, u64>,
+    files: BTreeMap<String, Packet>,
+    reported: BTreeMap<Way, Reported>,
     /// Packets published.
     pub packets: u64,
     /// Of them with records.
@@ -86,12 +90,44 @@ impl Watch {
             let known = self.newest.entry(prefix).or_default();
             *known = (*known).max(*newest);
         }
+        self.remember(shared, &nodes[index], planned, path);
         self.s6_no_salt_twice(shared, index, folder, path);
         self.s6_no_number_twice(shared, nodes, index, planned);
         self.s1_what_is_acknowledged_is_durable(shared, nodes, index, planned);
         self.s7_what_was_said_is_not_taken_back(shared, nodes, index, planned);
         s1_what_is_released_is_durable_at_the_receiver(shared, nodes, index);
         s16_a_closed_life_never_comes_back(shared, nodes, index);
+    }
+
+    fn remember(&mut self, shared: &Shared, node: &Node, planned: &Planned, path: &str) {
+        let packet = Packet {
+            sender: node.place.me,
+            incarnation: planned.incarnation,
+            recipient: planned.recipient,
+            recipient_incarnation: planned.recipient_incarnation,
+            pn: planned.pn,
+            seqs: planned.seqs.clone(),
+            at: shared.clock.now(),
+            start: node.starts,
+            member: node
+                .disk
+                .view()
+                .pairs
+                .get(&planned.recipient)
+                .is_some_and(|pair| pair.association == Some((planned.incarnation, planned.recipient_incarnation))),
+        };
+        if let Some(report) = &planned.control.packets {
+            let reported = self.reported.entry(packet.way()).or_default();
+            reported.largest = reported.largest.max(report.largest);
+            for set in [&report.complete, &report.partial, &report.unopenable] {
+                reported.closed.union(set);
+            }
+        }
+        if let Some(log) = &planned.control.log {
+            let said = self.said.entry(packet.way()).or_default();
+            said.pn_floor = said.pn_floor.max(log.pn_floor);
+        }
+        self.files.insert(path.to_owned(), packet);
     }
 
     /// S6: no (key, nonce) pair seals two different plaintexts. The key follows from the header with its salt, and every salt
@@ -183,8 +219,93 @@ impl Watch {
         s8_a_sack_stays(shared, nodes, index, planned, &self.said[&way].held);
     }
 
-    /// S10: a file is deleted only under its row of the table of protocol §3.
-    pub fn removed_from_outbox(&mut self, _shared: &Shared, _index: usize, _path: &str) {}
+    /// S10, sender: "it has records and cum passed them all; or pn reported closed; or age > MPL. Without records: a later pn of
+    /// mine was listed or echoed" (protocol §3). The end of its association is the end of a packet too: nothing of it counts. So
+    /// is the end of its engine: what an earlier start left goes below "`pn_floor` (lower packets need no closing)".
+    pub fn removed_from_outbox(&mut self, shared: &Shared, nodes: &[Node], index: usize, path: &str) {
+        let Some(packet) = self.files.get(path) else { return };
+        let me = nodes[index].place.me;
+        let Some(receiver) = nodes.iter().find(|node| node.place.me == packet.recipient && node.original == node.index)
+        else {
+            return;
+        };
+        if has_rewound(shared, nodes, index) || has_rewound(shared, nodes, receiver.index) {
+            return;
+        }
+        let life = (packet.incarnation, packet.recipient_incarnation);
+        let current = nodes[index].disk.view().pairs.get(&packet.recipient).and_then(|pair| pair.association);
+        if current != Some(life) {
+            return;
+        }
+        if packet.start != nodes[index].starts || !packet.member {
+            return;
+        }
+        let way = (packet.recipient, packet.recipient_incarnation, me, packet.incarnation);
+        let reported = self.reported.get(&way);
+        let closed = reported.is_some_and(|reported| reported.closed.contains(packet.pn));
+        let seen = reported.is_some_and(|reported| reported.largest >= packet.pn);
+        let view = receiver.disk.view();
+        let held = view.pairs.get(&me).is_some_and(|pair| packet.seqs.iter().all(|seq| pair.received.contains(*seq)));
+        let fine = if packet.seqs.is_empty() { seen || closed } else { closed || held };
+        if !fine && !packet.superseded(shared.clock.now()) {
+            shared.blame("S10", format!("node {index} removed packet {} before its time: {path}", packet.pn));
+        }
+    }
+
+    /// S10, receiver: "all usable frames durable and file closed": a whole file that its reader removes has its records on the
+    /// reader's disk, as long as its association lasts.
+    pub fn removed_from_inbox(&mut self, shared: &Shared, nodes: &[Node], index: usize, path: &str) {
+        let Some(packet) = self.files.get(path) else { return };
+        if nodes[index].place.me != packet.recipient || has_rewound(shared, nodes, index) {
+            return;
+        }
+        let view = nodes[index].disk.view();
+        let Some(pair) = view.pairs.get(&packet.sender) else { return };
+        if pair.association != Some((packet.recipient_incarnation, packet.incarnation)) {
+            return;
+        }
+        let floor = self.said.get(&packet.way()).map_or(0, |said| said.pn_floor);
+        let missing = packet.seqs.iter().find(|seq| !pair.received.contains(**seq));
+        if let Some(seq) = missing
+            && packet.pn >= floor
+        {
+            shared.blame("S10", format!("node {index} removed packet {} without record {seq}: {path}", packet.pn));
+        }
+    }
+}
+
+/// A packet that was published.
+#[derive(Clone, Debug)]
+struct Packet {
+    sender: EndpointId,
+    incarnation: Incarnation,
+    recipient: EndpointId,
+    recipient_incarnation: Incarnation,
+    pn: u64,
+    seqs: Vec<u64>,
+    at: u64,
+    /// The start of its engine.
+    start: u64,
+    /// Its association was open; else it was an answer to a stranger, and done with once that is none any more.
+    member: bool,
+}
+
+impl Packet {
+    fn way(&self) -> Way {
+        (self.sender, self.incarnation, self.recipient, self.recipient_incarnation)
+    }
+
+    /// "Superseded probe or ack: 8 newer ones and age > 1 h" (protocol §3): only the age is looked at.
+    fn superseded(&self, now: u64) -> bool {
+        now.saturating_sub(self.at) > 3_600 * SEC && self.seqs.is_empty()
+    }
+}
+
+/// What a reader said of the packets of a writer.
+#[derive(Clone, Debug, Default)]
+struct Reported {
+    largest: u64,
+    closed: RangeSet,
 }
 
 /// S8: what was ever listed stays taken: it is still durable on the disk of who listed it.
