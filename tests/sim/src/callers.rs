@@ -262,11 +262,9 @@ async fn take(
     let mut check = Check::new(response_tag(execution));
     loop {
         match reader.next().await? {
-            Incoming::Data(content) => {
-                if !check.take(&content) {
-                    shared.blame("S4", format!("the response of {id} differs before octet {}", check.read()));
-                    return Ok(());
-                }
+            Incoming::Data(content) if !check.take(&content) => {
+                shared.blame("S4", format!("the response of {id} differs before octet {}", check.read()));
+                return Ok(());
             }
             Incoming::End => break,
             _ => {}

@@ -8,9 +8,9 @@ const PERIOD: usize = 1_021;
 
 fn block(tag: u64) -> [u8; PERIOD] {
     let mut block = [0; PERIOD];
-    Rng::new(tag ^ 0xb0d1_e5).fill(&mut block);
+    Rng::new(tag ^ 0x00b0_d1e5).fill(&mut block);
     // Every other one compresses well.
-    if tag % 2 == 0 {
+    if tag.is_multiple_of(2) {
         for byte in &mut block[64..] {
             *byte = b'a' + *byte % 4;
         }

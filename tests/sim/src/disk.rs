@@ -75,7 +75,6 @@ impl Disk {
     }
 
     /// What is durable on it.
-    #[must_use]
     pub fn view(&self) -> MutexGuard<'_, DiskView> {
         lock(&self.view)
     }
@@ -205,7 +204,7 @@ impl DiskView {
             Entry::Associated { my_incarnation, peer_incarnation, .. } => {
                 let association = (my_incarnation, peer_incarnation);
                 // What was appended before the first association stays in the log.
-                let before = pair.association.is_none().then_some(pair.appended).unwrap_or(0);
+                let before = if pair.association.is_none() { pair.appended } else { 0 };
                 pair.confirmed.push(association);
                 pair.association = Some(association);
                 (pair.received, pair.una, pair.appended) = (RangeSet::new(), 0, before);

@@ -81,7 +81,7 @@ pub struct Planned {
 #[derive(Debug)]
 pub enum Deed {
     /// It publishes a packet; the folder's deeds say under which name, if it did.
-    Publishes(Planned),
+    Publishes(Box<Planned>),
     /// Its inbox verified a packet.
     Verified(Box<wire::Header>),
 }
@@ -281,7 +281,7 @@ impl Engine {
         while let Some(job) = self.jobs.pop_front() {
             let publishes = matches!(job, OutboxJob::Publish(_));
             if let OutboxJob::Publish(job) = &job {
-                self.deeds.push(Deed::Publishes(planned(&job.plan)));
+                self.deeds.push(Deed::Publishes(Box::new(planned(&job.plan))));
             }
             let now = Duration::from_micros(self.host.since_start());
             if let Some(event) = pipe::do_job(&self.outbox, &self.log, now, job) {

@@ -155,10 +155,8 @@ async fn content(
     let mut next = first;
     loop {
         match next {
-            Incoming::Data(content) => {
-                if !check.take(&content) {
-                    shared.blame("S4", format!("the request of {id} differs before octet {}", check.read()));
-                }
+            Incoming::Data(content) if !check.take(&content) => {
+                shared.blame("S4", format!("the request of {id} differs before octet {}", check.read()));
             }
             Incoming::End => break,
             _ => {}

@@ -243,7 +243,7 @@ impl World {
                 && op.problems.is_empty()
                 && op.told.is_none()
                 && !op.forgotten
-                && !(op.gone && !op.chosen)
+                && (!op.gone || op.chosen)
         });
         for (id, op) in left {
             if op.chosen || op.detached || op.number % 3 == 0 {
