@@ -53,6 +53,8 @@ pub struct PublishJob {
     pub plan: PacketPlan,
     /// Where each record's payload lies.
     pub places: BTreeMap<u64, Position>,
+    /// Payloads of those that are not in the log: tombstones.
+    pub given: BTreeMap<u64, Bytes>,
 }
 
 /// What the outbox thread says.
@@ -150,19 +152,34 @@ pub enum InboxEvent {
     Counters(Box<Counters>),
 }
 
+impl PublishJob {
+    /// The stored payload of one of its records.
+    ///
+    /// # Errors
+    /// If the log cannot give it, or it is not the plan's.
+    pub fn payload(&self, log: &LogReader, head: &RecordHeader) -> std::io::Result<Bytes> {
+        if let Some(given) = self.given.get(&head.seq.get()) {
+            return Ok(given.clone());
+        }
+        let place =
+            self.places.get(&head.seq.get()).ok_or_else(|| std::io::Error::other("a record without a place"))?;
+        let (kind, body) = log.read(*place).map_err(std::io::Error::other)?;
+        entry::record_payload(kind, &body, head.stored_len)
+            .ok_or_else(|| std::io::Error::other("a log entry that is not the record it should be"))
+    }
+}
+
 /// Payloads of one packet, read from the log when their frame is built.
-struct PlacedPayloads<'a> {
-    log: &'a LogReader,
-    places: &'a BTreeMap<u64, Position>,
+pub struct PlacedPayloads<'a> {
+    /// The log.
+    pub log: &'a LogReader,
+    /// What is published.
+    pub job: &'a PublishJob,
 }
 
 impl Payloads for PlacedPayloads<'_> {
     fn payload(&self, _recipient: EndpointId, head: &RecordHeader) -> std::io::Result<Bytes> {
-        let place =
-            self.places.get(&head.seq.get()).ok_or_else(|| std::io::Error::other("a record without a place"))?;
-        let (kind, body) = self.log.read(*place).map_err(std::io::Error::other)?;
-        entry::record_payload(kind, &body, head.stored_len)
-            .ok_or_else(|| std::io::Error::other("a log entry that is not the record it should be"))
+        self.job.payload(self.log, head)
     }
 }
 
@@ -183,7 +200,7 @@ pub fn do_job(outbox: &Outbox, log: &LogReader, now: Duration, job: OutboxJob) -
     match job {
         OutboxJob::Publish(job) => {
             let (recipient, pn) = (job.plan.recipient, job.plan.pn);
-            let payloads = PlacedPayloads { log, places: &job.places };
+            let payloads = PlacedPayloads { log, job: &job };
             return Some(match outbox.publish(&job.plan, &payloads) {
                 Ok(Published { bytes, .. }) => OutboxEvent::Published { recipient, pn, bytes },
                 Err(error) => OutboxEvent::Failed { recipient, pn, error },

@@ -15,6 +15,7 @@ use disk::log::{LogError, Position};
 use wire::{EndpointId, Seq, StreamId};
 
 use super::{Driver, DriverError};
+use crate::command::Found;
 use crate::entry;
 
 /// Bytes carried in one turn.
@@ -43,6 +44,8 @@ struct Item {
 enum Which {
     Sent(Seq),
     Received(StreamId, u64),
+    /// Of a request of mine that may be needed again although it is acknowledged.
+    Kept(StreamId, Seq),
 }
 
 impl Carry {
@@ -95,7 +98,12 @@ impl Driver {
             let received = slot.spool.records();
             let received =
                 received.map(|found| (Which::Received(found.head.stream, found.head.offset), found.position));
-            sent.chain(received).map(|(which, from)| Item { peer: *peer, which, from })
+            let kept = slot.near_calls.iter().flat_map(|(stream, call)| {
+                let released = |found: &&Found| !slot.sent.contains_key(&found.head.seq);
+                let appended = call.request.records().filter(|(_, to_copy)| !to_copy).map(|(found, _)| found);
+                appended.filter(released).map(|found| (Which::Kept(*stream, found.head.seq), found.position))
+            });
+            sent.chain(received).chain(kept).map(|(which, from)| Item { peer: *peer, which, from })
         })
     }
 
@@ -116,6 +124,7 @@ impl Driver {
         let here = match item.which {
             Which::Sent(seq) => slot.sent.get(&seq).map(|place| place.position),
             Which::Received(stream, offset) => slot.spool.place(stream, offset),
+            Which::Kept(stream, seq) => slot.near_calls.get(&stream).and_then(|call| call.request.place(seq)),
         };
         if here != Some(item.from) {
             return Ok(0);
@@ -129,6 +138,14 @@ impl Driver {
             return Ok(0);
         };
         slot.move_record(placed.sent, &placed.head, to);
+        let kept = slot.near_calls.get_mut(&placed.head.stream).filter(|_| placed.sent);
+        if kept.and_then(|call| call.request.move_to(&placed.head, to)) == Some(item.from)
+            && matches!(item.which, Which::Sent(_))
+        {
+            // It is held a second time.
+            self.journal.pin(to);
+            self.journal.unpin(item.from);
+        }
         Ok(body.len() as u64)
     }
 }

@@ -7,8 +7,9 @@
 
 use std::collections::VecDeque;
 
+use disk::log::Position;
 use wire::Seq;
-use wire::record::kind;
+use wire::record::{RecordHeader, kind};
 
 use super::journal::Journal;
 use crate::command::Found;
@@ -124,6 +125,19 @@ impl KeptRequest {
         self.released_bytes
     }
 
+    /// Where a record that was appended lies.
+    pub(super) fn place(&self, seq: Seq) -> Option<Position> {
+        let at = self.appended.binary_search_by_key(&seq, |record| record.head.seq).ok()?;
+        Some(self.appended[at].position)
+    }
+
+    /// A record that was appended lies elsewhere; gives its place before, if it is held.
+    pub(super) fn move_to(&mut self, head: &RecordHeader, to: Position) -> Option<Position> {
+        let at = self.appended.binary_search_by_key(&head.seq, |record| record.head.seq).ok()?;
+        let record = self.appended.get_mut(at).filter(|record| record.head == *head)?;
+        Some(std::mem::replace(&mut record.position, to))
+    }
+
     /// It is not needed any more, or not kept any longer.
     pub(super) fn give_up(&mut self, journal: &mut Journal) {
         for (record, _) in self.records() {
@@ -159,9 +173,7 @@ pub(super) struct Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use disk::log::Position;
     use wire::StreamId;
-    use wire::record::RecordHeader;
 
     fn record(seq: u64, kind: u8) -> Found {
         let stream = StreamId::request(1);

@@ -7,11 +7,12 @@
 
 use std::collections::BTreeMap;
 
+use disk::log::Position;
 use layer1_replication::PeerEvent;
 use layer2_http::near::{NearEntry, Operations};
 use layer2_http::operation::{Executed, OperationId, State};
 use layer2_http::problem::ProblemKind;
-use wire::record::FIRST_STORED_KIND;
+use wire::record::{FIRST_STORED_KIND, RecordHeader};
 use wire::{EndpointId, Seq, StreamId};
 
 use super::Driver;
@@ -57,6 +58,13 @@ impl Outlived {
         match entry {
             NearEntry::Moved { id, .. } => drop(self.lost.remove(id)),
             NearEntry::Begun(_) | NearEntry::State(_) | NearEntry::Forgotten { .. } => {}
+        }
+    }
+
+    /// A record of mine was carried on.
+    pub(super) fn record_moved(&mut self, operation: OperationId, head: &RecordHeader, to: Position) {
+        if let Some(request) = self.requests.get_mut(&operation) {
+            let _before = request.move_to(head, to);
         }
     }
 

@@ -38,8 +38,8 @@ use super::lost::{Outlived, end_of_association};
 use super::slot::{NearCall, Slot};
 use super::{Driver, EXPIRY_PERIOD, Host, Outlets, Settings};
 use crate::command::Found;
-use crate::pipe::OutboxJob;
 use crate::entry::{self, ENGINE_FIRST, EngineEntry, FAR_FIRST, LAYER2_FIRST, Life, SentPlace};
+use crate::pipe::OutboxJob;
 
 /// Why an engine cannot go on from its log.
 #[derive(Debug, thiserror::Error)]
@@ -306,6 +306,9 @@ impl Driver {
             EngineEntry::Moved { peer, sent, head } => {
                 // Released or read since: then nobody asks for it.
                 let _held = self.open_slot(peer).move_record(sent, &head, position);
+                if let Some(operation) = self.near.by_stream(&peer, head.stream).filter(|_| sent) {
+                    gathered.outlived.record_moved(operation, &head, position);
+                }
             }
             EngineEntry::Taken { peer, stream, below } => {
                 drop(self.open_slot(peer).spool.take_below(stream, below));

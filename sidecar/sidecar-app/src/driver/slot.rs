@@ -12,7 +12,8 @@ use layer2_http::operation::OperationId;
 use layer2_http::problem::Problem;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use wire::record::{FIRST_STORED_KIND, RecordHeader, kind};
+use wire::digest::sha256;
+use wire::record::{FIRST_STORED_KIND, Record, RecordHeader, kind};
 use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
 
 use super::closing::Moving;
@@ -534,7 +535,13 @@ impl Slot {
             .iter()
             .filter_map(|(head, _)| Some((head.seq.get(), self.sent.get(&head.seq)?.position)))
             .collect();
-        let records = transmit.records.into_iter().map(|(head, pd)| PlannedRecord { head, pd }).collect();
+        let mut records: Vec<_> = transmit.records.into_iter().map(|(head, pd)| PlannedRecord { head, pd }).collect();
+        let mut given = BTreeMap::new();
+        for Record { head, payload } in transmit.tombstones {
+            records.push(PlannedRecord { head, pd: sha256(&[&payload]) });
+            given.insert(head.seq.get(), payload);
+        }
+        records.sort_unstable_by_key(|record| record.head.seq);
         let plan = PacketPlan {
             sender: *me,
             recipient,
@@ -545,7 +552,7 @@ impl Slot {
             control: transmit.control,
             records,
         };
-        PublishJob { plan, places }
+        PublishJob { plan, places, given }
     }
 }
 

@@ -215,7 +215,8 @@ impl Line {
                 self.peer = Some(peer.to_string());
             }
             Some(
-                EngineEntry::RequestAt { peer, operation, found, .. } | EngineEntry::ResultAt { peer, operation, found },
+                EngineEntry::RequestAt { peer, operation, found, .. }
+                | EngineEntry::ResultAt { peer, operation, found },
             ) => {
                 self.record(&found.0.head);
                 (self.peer, self.at) = (Some(peer.to_string()), Some(found.0.position.to_string()));

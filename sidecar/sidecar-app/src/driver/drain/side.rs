@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use disk::dir::MemDir;
-use disk::log::{Log, LogOptions, LogReader, MemStorage, Position, Storage};
-use layer0_pipe::{Arrival, Inbox, InboxOptions, Local, Outbox, OutboxOptions, Payloads, Profile, Published, Verdict};
+use disk::log::{Log, LogOptions, LogReader, MemStorage, Storage};
+use layer0_pipe::{Arrival, Inbox, InboxOptions, Local, Outbox, OutboxOptions, Profile, Published, Verdict};
 use layer1_replication::{Config, Timestamp};
 use layer2_http::envelope::Envelope;
 use layer2_http::fields::Fields;
@@ -24,14 +24,13 @@ use layer2_http::operation::OperationId;
 use layer2_http::policy::Policy;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use wire::control::EndpointName;
-use wire::record::{RecordHeader, kind};
+use wire::record::kind;
 use wire::{EndpointId, Suite, endpoint_id, side_id};
 
 use crate::command::BeginCall;
 use crate::driver::{Driver, DriverError, Event, Host, Outlets, Settings};
-use crate::entry;
 use crate::exchange::{DriverHandle, FarExchange, NearExchange};
-use crate::pipe::{GateSlot, InboxCommand, InboxEvent, OutboxEvent, OutboxJob};
+use crate::pipe::{GateSlot, InboxCommand, InboxEvent, OutboxEvent, OutboxJob, PlacedPayloads};
 use crate::record::Incoming;
 use crate::status::EngineFacts;
 
@@ -143,15 +142,6 @@ pub(super) struct Side {
     pub(super) held: bool,
     calls: u64,
     outcomes: Outcomes,
-}
-
-struct Placed<'a>(&'a LogReader, &'a BTreeMap<u64, Position>);
-
-impl Payloads for Placed<'_> {
-    fn payload(&self, _: EndpointId, head: &RecordHeader) -> std::io::Result<Bytes> {
-        let (kind, body) = self.0.read(self.1[&head.seq.get()]).map_err(std::io::Error::other)?;
-        Ok(entry::record_payload(kind, &body, head.stored_len).unwrap())
-    }
 }
 
 fn of(own: &str, other: &str) -> EndpointId {
@@ -330,7 +320,7 @@ impl Side {
                     any = true;
                     let (recipient, pn) = (job.plan.recipient, job.plan.pn);
                     let Published { bytes, .. } =
-                        self.outbox.publish(&job.plan, &Placed(&self.reader, &job.places)).unwrap();
+                        self.outbox.publish(&job.plan, &PlacedPayloads { log: &self.reader, job: &job }).unwrap();
                     self.turns(Some(Event::Outbox(OutboxEvent::Published { recipient, pn, bytes })))?;
                 }
                 OutboxJob::Sweep(floors) => drop(self.outbox.sweep(self.machine.elapsed(), &floors).unwrap()),
