@@ -6,7 +6,8 @@
 //! Map: [`peer`] glues; `association` decides which packets count; `sender` and `sent` own my log and my packets, `scheduler` what
 //! goes next; `receiver` owns the peer's log, `report` its packets; `credit`, `rtt`, `pressure`, `timers` are what they say; `suspicion`
 //! and `offset` judge the peer's silence and its clock, for display; `journal` is durability;
-//! [`entry`] the durable bytes; [`limits`] every bound.
+//! [`entry`] the durable bytes; [`limits`] every bound. Beside the peers, [`membership`] knows which of them
+//! execute calls.
 //! It does not frame, sign, read or write anything, and knows nothing of HTTP: payloads of kinds ≥ 32 are opaque.
 //! Test to read first: `sim::tests::records_cross_a_bad_mirror_exactly_once`.
 
@@ -18,6 +19,7 @@ extern crate std;
 
 pub mod entry;
 pub mod limits;
+pub mod membership;
 pub mod peer;
 
 mod alarm;

@@ -1,6 +1,7 @@
 //! Every bound and every constant of time of this room, by name (wire format §14 has those of the format itself).
 
 use crate::time::Duration;
+use wire::limits::ENDPOINTS_PER_SIDE_MAX;
 
 /// Packet numbers reserved by one durable entry.
 pub const PN_BLOCK: u64 = 4_096;
@@ -81,3 +82,20 @@ pub const LEAST_SAMPLES: u32 = 100;
 pub const REORDER_FACTOR_MAX: u32 = 8;
 /// The reordering allowance is as at first after this many recoveries without a packet that was called lost too early.
 pub const REORDER_DECAY: u32 = 16;
+
+/// Servers of the far side that are remembered.
+pub const SERVERS_MAX: usize = ENDPOINTS_PER_SIDE_MAX;
+/// Lives of a server that are remembered besides the one that was proved.
+pub const OTHER_LIVES_MAX: usize = 4;
+/// A larger weight counts as this.
+pub const WEIGHT_MAX: u64 = 65_535;
+/// The word of a server counts no longer than this, whatever it says.
+pub const PRESENCE_VALID_MAX: Duration = Duration::from_secs(86_400);
+/// Bounds of the adaptive interval between announcements: a quarter of the round trip. A sealed one has about 5 kB.
+pub const ANNOUNCE_INTERVAL: (Duration, Duration) = (Duration::from_secs(45), Duration::from_secs(300));
+/// An announcement counts for so many intervals.
+pub const VALID_INTERVALS: u32 = 3;
+/// Announcements that stay in the folder.
+pub const PRESENCE_FILES_KEPT: usize = 2;
+/// How long a ticket is announced.
+pub const TICKET_LIFE: Duration = Duration::from_secs(86_400);
