@@ -61,6 +61,8 @@ pub struct Local {
     pub namespace: Option<String>,
     /// Service account of the programs that call here.
     pub service_account: Option<String>,
+    /// Share of the far side's new calls that this endpoint wants, beside others of its side; 0: only if there is no other.
+    pub weight: u32,
 }
 
 /// The far side.

@@ -126,6 +126,9 @@ pub struct Local {
     /// Service account of the programs that call here: what rules with `callers` ask for. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_account: Option<String>,
+    /// This endpoint's share of the far side's new calls, beside other endpoints of this side that execute them. Default: 1.
+    #[serde(default = "Local::usual_weight", skip_serializing_if = "Local::is_usual")]
+    pub weight: u32,
 }
 
 impl Local {
@@ -138,7 +141,17 @@ impl Local {
             kind: EndpointKind::default(),
             namespace: None,
             service_account: None,
+            weight: Self::usual_weight(),
         }
+    }
+
+    fn usual_weight() -> u32 {
+        1
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    fn is_usual(weight: &u32) -> bool {
+        *weight == Self::usual_weight()
     }
 
     fn first_endpoint() -> String {

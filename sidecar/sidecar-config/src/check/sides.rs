@@ -22,6 +22,9 @@ const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// What every public key token begins with, and no secret key does (wire format §12).
 const TOKEN_PREFIX: &str = "hoft1";
 
+/// Largest weight of an endpoint.
+const WEIGHT_MAX: u32 = 1_000;
+
 pub(super) fn local(file: &file::Local, overrides: &Overrides, problems: &mut Problems) -> Option<Local> {
     let name = problems.take("local.name", Name::new(&file.name));
     let kind = match overrides.kind() {
@@ -43,7 +46,14 @@ pub(super) fn local(file: &file::Local, overrides: &Overrides, problems: &mut Pr
     let account = overrides.service_account(file.service_account.as_deref());
     let service_account =
         account.and_then(|Given { field, text }| problems.take(field, callers::service_account(text)));
-    Some(Local { name: name?, endpoint: endpoint?, kind: kind?, namespace, service_account })
+    if file.weight > WEIGHT_MAX {
+        problems.add(
+            "local.weight",
+            format!("{} is more than {WEIGHT_MAX}", file.weight),
+            format!("write 0 to {WEIGHT_MAX}; only the ratio to the weights of this side's other endpoints counts"),
+        );
+    }
+    Some(Local { name: name?, endpoint: endpoint?, kind: kind?, namespace, service_account, weight: file.weight })
 }
 
 fn kind(text: &str) -> Result<EndpointKind, Refusal> {

@@ -220,6 +220,7 @@ fn contradictions_of_bounds() -> Vec<Contradiction> {
         (listen("proxy: 8471"), "listen.proxy", "write 127.0.0.1:8471"),
         (listen("proxy: 127.0.0.1"), "listen.proxy", "an IP address and a port"),
         (listen("admin: example.com:80"), "listen.admin", "not an address"),
+        (instead("local: {name: north}", "local: {name: north, weight: 1001}"), "local.weight", "0 to 1000"),
         (listen("names: [\"http://a\"]"), "listen.names[0]", "is a URL"),
         (listen("names: [a, \"*\"]"), "listen.names[1]", "`*`"),
     ]

@@ -41,6 +41,7 @@ fn everything() -> ConfigFile {
     file.local.kind = EndpointKind::Gateway;
     file.local.namespace = Some("orders".to_owned());
     file.local.service_account = Some("billing".to_owned());
+    file.local.weight = 2;
     file.remote.keys = vec!["hoft1AAAA".to_owned()];
     file.remote.key_files = vec!["south.pub".into()];
     file.remote.forget_after = Some(crate::parse_duration("24h").unwrap());
