@@ -289,6 +289,12 @@ impl Members {
         Some(server.standing(now, self.patience))
     }
 
+    /// Whether the word of an endpoint, or a packet of it, still counts: it is there, whatever it wants.
+    #[must_use]
+    pub fn is_there(&self, now: Timestamp, endpoint: &EndpointId) -> bool {
+        self.servers.get(endpoint).is_some_and(|server| server.until() > now)
+    }
+
     /// When the standing of a server changes next by the mere passing of time.
     #[must_use]
     pub fn poll_timeout(&self, now: Timestamp) -> Option<Timestamp> {

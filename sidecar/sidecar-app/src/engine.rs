@@ -21,7 +21,7 @@ use disk::dir::Dir;
 use disk::log::{Log, LogOptions};
 use layer0_pipe::{Inbox, InboxOptions, Layout, Local, Outbox, OutboxOptions, Profile, PublishSync};
 use layer1_replication::Config as ReplicationConfig;
-use sidecar_config::Config;
+use sidecar_config::{Config, EndpointKind};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use wire::limits::MIN_MAX_FRAME;
 
 use self::signals::Signals;
 use crate::commands::given::GivenArgs;
-use crate::driver::{Driver, DriverError, Event, Outlets, Settings, System, unix_ms};
+use crate::driver::{Driver, DriverError, Event, MembershipSettings, Outlets, Settings, System, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
 use crate::pipe::{self, InboxCommand};
 use crate::preflight::{Preflight, load_config, suite};
@@ -197,8 +197,12 @@ impl Engine {
     async fn stop(self, termination_log: Option<&Path>) -> Result<End> {
         self.health.set_ready(false);
         self.stop.cancel();
+        let (drained, drains) = tokio::sync::oneshot::channel();
+        let _ = self.events.send(Event::Drain(drained));
         let mut ingress = self.doors.ingress;
-        if tokio::time::timeout(GRACE, &mut ingress).await.is_err() {
+        // New calls are not wanted from now on, in neither direction; those under way may end.
+        let (ended, _) = tokio::join!(tokio::time::timeout(GRACE, &mut ingress), tokio::time::timeout(GRACE, drains));
+        if ended.is_err() {
             ingress.abort();
             let _ = ingress.await;
         }
@@ -336,6 +340,11 @@ fn settings(config: &Config, preflight: &Preflight) -> Result<Settings> {
         my_name: EndpointName { kind: config.local.kind.as_str().to_owned(), name: config.local.endpoint.clone() },
         default_peer: preflight.peer,
         peer_name: config.remote.name.to_string(),
+        membership: Some(MembershipSettings {
+            my_side: preflight.my_side,
+            remote_side: preflight.remote_side,
+            weight: executes(config).then(|| u64::from(config.local.weight)),
+        }),
         replication: ReplicationConfig {
             expected_latency: config.mirror.expected_latency,
             packet_bytes_target: config.mirror.packet_size.as_u64(),
@@ -357,6 +366,11 @@ fn settings(config: &Config, preflight: &Preflight) -> Result<Settings> {
         inbound: policies::inbound(config)?,
         pseudonym: pseudonym(config),
     })
+}
+
+/// Whether calls of the far side are meant for this endpoint. Engines beside an app read the same file as their gateway.
+fn executes(config: &Config) -> bool {
+    config.local.kind == EndpointKind::Gateway && !config.inbound.allow.is_empty()
 }
 
 fn make_outbox(config: &Config, preflight: &Preflight) -> Result<Outbox> {

@@ -3,13 +3,14 @@
 //! Invariants: nothing is decided here, and nothing secret is in it: no secret keys, bodies, headers, URLs or queries; of an
 //! operation its id, state, route and age. Field names are an
 //! interface: they are added, never renamed; units come last (`_ms`, `_bytes`); times are Unix milliseconds unless they
-//! end in `_ms_ago`. It does no I/O and reads no clock. Files: `peer.rs` one peer, `diagnosis.rs` what is probably
+//! end in `_ms_ago`. It does no I/O and reads no clock. Files: `peer.rs` one peer, `server.rs` who executes calls, `diagnosis.rs` what is probably
 //! wrong, `backlog_age.rs` how long records wait, `facts.rs` who the engine is. Test to read first: `json_is_the_documented_one`.
 
 mod backlog_age;
 mod diagnosis;
 mod facts;
 mod peer;
+mod server;
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,7 @@ pub use self::backlog_age::BacklogAges;
 pub use self::diagnosis::Diagnosis;
 pub use self::facts::EngineFacts;
 pub use self::peer::{AlarmView, Credit, Liveness, PeerView};
+pub use self::server::ServerView;
 
 use self::diagnosis::Surroundings;
 
@@ -79,6 +81,8 @@ pub struct EngineStatus {
     pub executions: u64,
     /// One per endpoint of the far side.
     pub peers: Vec<PeerView>,
+    /// Endpoints of the far side that announced that they execute calls: who of them gets new ones.
+    pub servers: Vec<ServerView>,
 }
 
 impl EngineStatus {

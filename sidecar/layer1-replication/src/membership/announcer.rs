@@ -109,7 +109,11 @@ impl Announcer {
             return None;
         }
         if self.ticket_until.is_none_or(|until| now >= until) {
-            self.ticket = fresh()?;
+            let Some(ticket) = fresh() else {
+                self.due = now.after(PUBLISH_RETRY);
+                return None;
+            };
+            self.ticket = ticket;
             self.ticket_until = Some(now.after(TICKET_LIFE));
         }
         let pn = self.numbers.take()?;

@@ -148,6 +148,7 @@ fn draining_servers_and_those_of_no_weight_get_calls_only_if_nobody_else_is_know
     let mut members = live(at(0), [(1, 1), (2, 1), (3, 0)]);
     say(&mut members, at(1), 1, life(0), 2, &presence(DRAINS, 1, 90));
     assert_eq!(members.standing(at(1), &id(1)), Some(Standing::Draining));
+    assert!(members.is_there(at(1), &id(1)) && !members.is_there(at(91), &id(1)) && !members.is_there(at(1), &id(9)));
     assert_eq!(spread(&members, at(1), 50), BTreeMap::from([(id(2), 50)]));
     assert_eq!(spread(&members, at(10_000), 50), BTreeMap::from([(id(2), 50)]), "silent, but it never said no");
     let others = |endpoint: &EndpointId| *endpoint != id(2);

@@ -3,10 +3,22 @@
 use super::Peer;
 use crate::limits;
 use crate::status::PeerStatus;
-use crate::time::{Timestamp, micros};
+use crate::time::{Duration, Timestamp, micros};
 use wire::{Incarnation, Seq};
 
 impl Peer {
+    /// The confirmed life of the peer, if something of it was heard since the start.
+    #[must_use]
+    pub fn heard_life(&self) -> Option<Incarnation> {
+        self.association.confirmed().filter(|_| self.counts.packets_received > 0)
+    }
+
+    /// The smoothed round trip, if it was measured.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.rtt.measured_us().0.map(Duration::from_micros)
+    }
+
     /// Outbox files of this association's packets below this number may go, whichever start wrote them: cum passed their records (that
     /// is the floor told to the peer), and the peer listed or echoed a later packet. The second counts for those without records: the
     /// floor passes them at once, while the mirror may not have read them yet.

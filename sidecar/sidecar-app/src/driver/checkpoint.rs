@@ -1,13 +1,14 @@
 //! Checkpoints: the whole state in a few entries at the head of a new segment, so that older segments can go.
 //!
 //! Invariant: replaying a checkpoint and what follows it recreates the state; payloads stay where they are, and the
-//! checkpoint names their places. Order: my life, layer 2, then per peer layer 1, places, marks, spooled records.
+//! checkpoint names their places. Order: my life, layer 2, my announcements' packet numbers, then per peer layer 1, places, marks, spooled records.
 
 use std::collections::BTreeSet;
 
 use layer2_http::far::Executions;
 use wire::EndpointId;
 
+use super::membership::Membership;
 use super::slot::Slot;
 use super::{Driver, DriverError};
 use crate::command::Lane;
@@ -54,6 +55,7 @@ impl Driver {
             entry.encode(&mut payload);
             out.push((entry.kind(), payload));
         }
+        out.extend(self.membership.as_ref().and_then(Membership::checkpoint));
         for (peer, slot) in self.slots.iter().filter(|(peer, _)| !without.contains(*peer)) {
             snapshot_slot(*peer, slot, &mut out);
         }

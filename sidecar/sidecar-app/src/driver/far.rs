@@ -41,6 +41,10 @@ impl Driver {
 
     /// A record of a request arrived: starts its execution when it is time.
     pub(super) fn request_arrived(&mut self, peer: EndpointId, request: StreamId) {
+        if self.is_draining {
+            // It is in the log: the next start executes it.
+            return;
+        }
         let Some(slot) = self.slots.get(&peer) else { return };
         if slot.far_calls.contains_key(&request) || slot.far_over.contains(&request) {
             return;

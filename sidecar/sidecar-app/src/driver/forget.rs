@@ -1,6 +1,6 @@
 //! Endpoints of the far side that are gone are forgotten: on Kubernetes every pod is an endpoint of its own, and none comes back.
 //!
-//! Who: never the default peer, and nobody whom a call of ours waits for or whose result is stored. After `remote.forgetAfter` of
+//! Who: never the default peer or a server that announces itself, and nobody whom a call of ours waits for or whose result is stored. After `remote.forgetAfter` of
 //! silence, which also ends its calls here: their caller is gone. Who took part but never showed that it heard me, only after
 //! the largest packet lifetime as well. When the table is full: strangers silent for a loss timeout, then whoever has no call
 //! under way here and was silent longest, for at least [`GONE_AFTER`] loss timeouts. Silence is time in which something new was
@@ -202,6 +202,7 @@ impl Driver {
         self.slots
             .iter()
             .filter(|(peer, _)| **peer != self.settings.default_peer && !results.contains(*peer))
+            .filter(|(peer, _)| self.membership.as_ref().is_none_or(|membership| !membership.lists(now, peer)))
             .filter(|(_, slot)| slot.near_calls.is_empty())
             .map(|(peer, slot)| Candidate {
                 endpoint: *peer,
@@ -243,6 +244,9 @@ impl Driver {
             let Some(mut slot) = self.slots.remove(&peer) else { continue };
             tracing::info!(%peer, silent_s = slot.silence.total.as_secs(), "an endpoint of the far side is gone: forgotten");
             slot.end_everything(&mut self.journal);
+            if let Some(membership) = &mut self.membership {
+                membership.forget(&peer);
+            }
             self.watch.epoch = self.watch.epoch.max(slot.epoch);
             let _ = self.outlets.inbox.send(InboxCommand::Forget(peer));
             let _ = self.outlets.outbox.send(OutboxJob::Forget(peer));

@@ -9,7 +9,7 @@
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
 //! what layer 1 reports, `closing.rs` the end of an association, `kept.rs` and `archive.rs` what outlives it, `journal.rs` the
 //! log, `carry.rs` what is left in old segments, `space.rs` a full disk, `recover.rs` the start, `forget.rs` endpoints that are
-//! gone, `life.rs` a new incarnation, `host.rs` time and randomness. Test to read first: `tests/line`.
+//! gone, `life.rs` a new incarnation, `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
 
 mod archive;
 mod carry;
@@ -25,6 +25,7 @@ mod journal;
 mod kept;
 mod life;
 mod lost;
+mod membership;
 mod near;
 mod peer_events;
 mod pipe_events;
@@ -35,7 +36,7 @@ mod space;
 #[cfg(test)]
 mod testbench;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -49,6 +50,7 @@ use layer2_http::near::Operations;
 use layer2_http::operation::OperationId;
 use layer2_http::policy::Policy;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use wire::EndpointId;
 use wire::control::EndpointName;
 
@@ -57,6 +59,8 @@ use self::carry::Carry;
 use self::forget::Watch;
 pub use self::host::{Host, System, unix_ms};
 use self::journal::Journal;
+use self::membership::Membership;
+pub use self::membership::MembershipSettings;
 use self::near::WaitingBegin;
 pub use self::pipe_events::chain;
 pub use self::recover::RecoverError;
@@ -87,6 +91,8 @@ pub enum Event {
     Inbox(InboxEvent),
     /// From the outbox thread.
     Outbox(OutboxEvent),
+    /// Execute nothing new and say so. Answered when that is done and what was under way has ended: before that, stopping cuts it off.
+    Drain(oneshot::Sender<()>),
     /// End the loop: what is in the log stays, what is not was never promised.
     Stop,
 }
@@ -100,10 +106,12 @@ pub struct Settings {
     pub facts: EngineFacts,
     /// What my endpoint id is derived from.
     pub my_name: EndpointName,
-    /// Whom calls are addressed to.
+    /// Whom calls are addressed to while no server is known.
     pub default_peer: EndpointId,
     /// Its name, for people.
     pub peer_name: String,
+    /// Who else may execute calls, and whether this endpoint does. `None`: only the default peer is called, and nothing is announced.
+    pub membership: Option<MembershipSettings>,
     /// For layer 1.
     pub replication: ReplicationConfig,
     /// How long a stored result is kept.
@@ -155,6 +163,10 @@ pub struct Driver {
     replaying: bool,
     journal: Journal,
     slots: BTreeMap<EndpointId, Slot>,
+    membership: Option<Membership>,
+    /// Nothing new is executed; whoever waits for what is under way.
+    is_draining: bool,
+    draining: Option<oneshot::Sender<()>>,
     watch: Watch,
     near: Operations,
     far: Executions,
@@ -176,6 +188,8 @@ pub struct Driver {
     results: BTreeMap<OperationId, Lane>,
     /// Calls that wait until the far side allows another exchange.
     waiting_begins: VecDeque<WaitingBegin>,
+    /// The servers that they wait for.
+    blocked: BTreeSet<EndpointId>,
     expiry_due: Timestamp,
     sweep_due: Timestamp,
     next_slot: usize,
@@ -233,6 +247,7 @@ impl Driver {
             Event::Command(command) => self.handle_command(command),
             Event::Inbox(event) => self.handle_inbox(event)?,
             Event::Outbox(event) => self.handle_outbox(event)?,
+            Event::Drain(reply) => self.drain(reply),
             Event::Stop => {}
         }
         Ok(())
@@ -245,7 +260,8 @@ impl Driver {
         }
         let now = self.host.now();
         let timers = self.slots.values().filter_map(|slot| slot.peer.poll_timeout());
-        let next = timers.min().map_or(EXPIRY_PERIOD, |due| due.since(now));
+        let membership = self.membership.as_ref().and_then(|membership| membership.wakes(self.publishing));
+        let next = timers.chain(membership).min().map_or(EXPIRY_PERIOD, |due| due.since(now));
         next.min(EXPIRY_PERIOD)
     }
 
@@ -256,11 +272,13 @@ impl Driver {
                 slot.peer.handle_timeout(now);
             }
         }
+        self.members_timeout();
         if now >= self.expiry_due {
             self.expiry_due = now.after(EXPIRY_PERIOD);
             self.expire();
             self.journal.refill();
             self.hush();
+            self.forget_servers();
             self.forget_gone()?;
         }
         if now >= self.sweep_due {
@@ -299,6 +317,7 @@ impl Driver {
             }
         }
         self.transmit();
+        self.answer_drained();
         if self.journal.needs_checkpoint() {
             self.checkpoint()?;
         }
@@ -310,11 +329,17 @@ impl Driver {
         for (peer, slot) in &mut self.slots {
             slot.append_persists(*peer, &mut self.journal)?;
         }
+        if let Some(membership) = &mut self.membership {
+            membership.append_persists(&mut self.journal)?;
+        }
         self.journal.append_behind();
         if self.journal.commit_if_urgent()? {
             let now = self.host.now();
             for slot in self.slots.values_mut() {
                 slot.confirm_persisted(now);
+            }
+            if let Some(membership) = &mut self.membership {
+                membership.confirm_persisted();
             }
             self.journal.answer_durable();
         }
@@ -323,7 +348,14 @@ impl Driver {
 
     /// Gives the outbox the next packet, taking turns between peers.
     fn transmit(&mut self) {
-        if self.publishing || self.slots.is_empty() {
+        if self.publishing {
+            return;
+        }
+        if let Some(job) = self.announcement() {
+            self.publishing = self.outlets.outbox.send(OutboxJob::Publish(Box::new(job))).is_ok();
+            return;
+        }
+        if self.slots.is_empty() {
             return;
         }
         let now = self.host.now();

@@ -42,7 +42,7 @@ impl Driver {
     }
 
     pub(super) fn begin(&mut self, call: BeginCall, reply: BeginReply) {
-        if self.waiting_begins.is_empty() {
+        if !self.blocked.contains(&self.choose_server(&call)) {
             self.begin_or_wait(call, reply);
         } else if self.waiting_begins.len() < WAITING_BEGINS_MAX {
             self.waiting_begins.push_back((call, reply));
@@ -51,19 +51,12 @@ impl Driver {
         }
     }
 
-    /// Begins what waited, as far as the far side allows.
+    /// Begins what waited, as far as the far side allows: of those for one server the first goes first.
     pub(super) fn begin_waiting(&mut self) {
-        for _ in 0..self.waiting_begins.len() {
-            let before = self.waiting_begins.len();
-            let Some((call, reply)) = self.waiting_begins.pop_front() else { return };
-            if reply.is_closed() {
-                continue;
-            }
-            self.begin_or_wait(call, reply);
-            if self.waiting_begins.len() == before {
-                // It waits again, at the end of the queue: it goes back to the front.
-                self.waiting_begins.rotate_right(1);
-                return;
+        self.blocked.clear();
+        for (call, reply) in std::mem::take(&mut self.waiting_begins) {
+            if !reply.is_closed() {
+                self.begin(call, reply);
             }
         }
     }
@@ -71,7 +64,10 @@ impl Driver {
     fn begin_or_wait(&mut self, call: BeginCall, reply: BeginReply) {
         match self.try_begin(&call) {
             Ok(Some(exchange)) => self.journal.when_durable(WhenDurable::Begun(reply, Box::new(exchange))),
-            Ok(None) => self.waiting_begins.push_back((call, reply)),
+            Ok(None) => {
+                self.blocked.insert(self.choose_server(&call));
+                self.waiting_begins.push_back((call, reply));
+            }
             Err(error) => drop(reply.send(Err(error))),
         }
     }
@@ -79,7 +75,7 @@ impl Driver {
     /// Begins a call; `None` when the far side allows no further exchange for now.
     fn try_begin(&mut self, call: &BeginCall) -> Result<Option<NearExchange>, BeginError> {
         let now = self.host.now();
-        let peer = self.settings.default_peer;
+        let peer = self.choose_server(call);
         if let Some(view) = self.near.get(call.operation) {
             return Err(BeginError::Duplicate(Box::new(view)));
         }
@@ -130,6 +126,7 @@ impl Driver {
         if call.retain {
             self.mark_kept(call.operation, response_lane, true);
         }
+        self.server_chosen(peer);
         Ok(Some(exchange))
     }
 

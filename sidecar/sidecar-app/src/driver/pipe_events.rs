@@ -17,6 +17,7 @@ impl Driver {
             InboxEvent::Packet { file, header, control, verdict } => {
                 let answer = self.judge_packet(&header, &control)?;
                 if answer == FileVerdict::Use
+                    && !self.is_presence(&header)
                     && let Some(slot) = self.slots.get_mut(&header.sender)
                 {
                     slot.files.insert((header.sender_incarnation, header.pn), file);
@@ -54,6 +55,9 @@ impl Driver {
 
     /// What becomes of a packet whose prefix is verified.
     pub(super) fn judge_packet(&mut self, header: &Header, control: &Control) -> Result<FileVerdict, DriverError> {
+        if self.is_presence(header) {
+            return Ok(self.hear_presence(header, control));
+        }
         let now = self.host.now();
         let Some(slot) = self.slot_of_sender(header.sender)? else { return Ok(FileVerdict::Ignore) };
         let before = slot.peer.status(now).peer_incarnation;
@@ -67,6 +71,9 @@ impl Driver {
             // The old association is cleared away before anything of the new one comes in.
             self.persist_all()?;
             self.take_peer_events()?;
+        }
+        if verdict == Verdict::Use {
+            self.server_heard(header);
         }
         Ok(match verdict {
             Verdict::Use => FileVerdict::Use,
@@ -82,13 +89,17 @@ impl Driver {
             OutboxEvent::Published { recipient, pn, bytes } => {
                 self.outbox_failure = None;
                 tracing::trace!(peer = %recipient, pn = pn.get(), bytes, "packet published");
-                if let Some(slot) = self.slots.get_mut(&recipient) {
+                if !self.announced(recipient, pn, true)
+                    && let Some(slot) = self.slots.get_mut(&recipient)
+                {
                     slot.peer.handle_published(now, pn, bytes);
                 }
             }
             OutboxEvent::Failed { recipient, pn, error } => {
                 self.report_publish_failure(&error);
-                if let Some(slot) = self.slots.get_mut(&recipient) {
+                if !self.announced(recipient, pn, false)
+                    && let Some(slot) = self.slots.get_mut(&recipient)
+                {
                     slot.peer.handle_publish_failed(now, pn);
                 }
                 // What was acknowledged to a caller can never be sent any more: that must not look like a slow line.
@@ -116,7 +127,8 @@ impl Driver {
             incarnation: self.life.incarnation,
             floor: slot.peer.outbox_floor(),
         });
-        let _ = self.outlets.outbox.send(OutboxJob::Sweep(floors.collect()));
+        let mine = self.membership.as_ref().and_then(|membership| membership.floor(self.life.incarnation));
+        let _ = self.outlets.outbox.send(OutboxJob::Sweep(floors.chain(mine).collect()));
     }
 
     /// Packets of this life of a peer below `floor` are closed, whatever became of their files.

@@ -35,6 +35,7 @@ use super::forget::Watch;
 use super::journal::Journal;
 use super::kept::KeptRequest;
 use super::lost::{Outlived, end_of_association};
+use super::membership::Membership;
 use super::slot::{NearCall, Slot};
 use super::{Driver, EXPIRY_PERIOD, Host, Outlets, Settings};
 use crate::command::Found;
@@ -152,6 +153,8 @@ impl Driver {
         host: Arc<dyn Host>,
     ) -> Result<Self, RecoverError> {
         let now = host.now();
+        let membership =
+            settings.membership.as_ref().map(|membership| Membership::new(membership, settings.loss_timeout, now));
         Ok(Self {
             settings,
             // Used only if the log knows no earlier life.
@@ -160,6 +163,9 @@ impl Driver {
             anew: None,
             journal,
             slots: BTreeMap::new(),
+            membership,
+            is_draining: false,
+            draining: None,
             watch: Watch::new(now),
             near: Operations::new(),
             far: Executions::new(),
@@ -174,6 +180,7 @@ impl Driver {
             lanes: BTreeMap::new(),
             results: BTreeMap::new(),
             waiting_begins: VecDeque::new(),
+            blocked: BTreeSet::new(),
             replaying: true,
             expiry_due: now.after(EXPIRY_PERIOD),
             sweep_due: now.after(EXPIRY_PERIOD),
@@ -234,6 +241,9 @@ impl Driver {
             kind => {
                 let (peer, rest) = entry::split_peer(&entry.payload)?;
                 let (replayed, payload) = Entry::decode_prefix(kind, rest).ok()?;
+                if self.membership.as_mut().is_some_and(|membership| membership.replay(peer, &replayed)) {
+                    return Some(());
+                }
                 self.replay_layer1(peer, replayed, payload, entry, gathered);
             }
         }

@@ -38,6 +38,7 @@ impl Driver {
                 PeerView::new(*peer, name, &slot.peer.status(now), self.settings.loss_timeout)
             })
             .collect();
+        status.servers = self.server_views();
         status.log_full = status.peers.iter().any(|peer| peer.send_log_room_bytes < DATA_LEN_MAX as u64);
         status
     }

@@ -3,6 +3,7 @@
 //! Invariants: one entry per name; a change here changes `docs/metrics.md` too, which a test compares. It computes nothing
 //! beyond units. Test to read first: `the_document_describes_every_metric`.
 
+use layer1_replication::membership::Standing;
 use layer2_http::State;
 use wire::Reject;
 
@@ -61,6 +62,23 @@ pub(crate) static FAMILIES: &[Family] = &[
     }),
     gauge("executions", None, NONE, "Calls of the far side that are open here", |s, out| {
         out.whole(&[], s.executions);
+    }),
+    gauge(
+        "servers",
+        None,
+        &["standing"],
+        "Endpoints of the far side that announced that they execute calls",
+        |s, out| {
+            for standing in Standing::ALL {
+                let servers = s.servers.iter().filter(|server| server.executes && server.standing == standing.name());
+                out.whole(&[standing.name()], servers.count() as u64);
+            }
+        },
+    ),
+    counter("server_calls", None, &["server", "name"], "Calls that a server got from this engine", |s, out| {
+        for server in &s.servers {
+            out.whole(&[&server.endpoint, &server.name], server.calls);
+        }
     }),
     gauge("outbox_failing", None, NONE, "1 while packets cannot be written into the outbox folder", |s, out| {
         out.flag(&[], s.outbox_failure.is_some());

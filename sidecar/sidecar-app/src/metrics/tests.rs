@@ -7,12 +7,15 @@ use layer1_replication::PeerStatus;
 use wire::EndpointId;
 
 use super::*;
-use crate::status::{EngineFacts, PeerView, count_states};
+use crate::status::{EngineFacts, PeerView, ServerView, count_states};
 
 fn status() -> EngineStatus {
     let mut status = EngineStatus::new(&EngineFacts::of_test(), 1_700_000_000_500, 1_700_000_010_500);
     status.operations = count_states([layer2_http::State::Queued]);
     status.inbox.rejects.insert("forked", 3);
+    let server =
+        ServerView { name: "1".to_owned(), executes: true, standing: "live", calls: 4, ..ServerView::default() };
+    status.servers.push(server);
     for (id, name) in [(2, Some("south \"1\"\n")), (3, None)] {
         let heard = PeerStatus {
             last_heard_us_ago: Some(2_500_000),

@@ -70,6 +70,7 @@ fn json_is_the_documented_one() {
         "abandoned_operations",
         "executions",
         "peers",
+        "servers",
     ];
     expected.sort_unstable();
     let mut found = keys(&json);

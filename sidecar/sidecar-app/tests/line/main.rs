@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
 
+mod any_to_any;
 mod bad_config;
 mod bad_input;
 mod bad_packets;
