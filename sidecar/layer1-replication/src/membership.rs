@@ -1,4 +1,4 @@
-//! Who of the far side executes calls, and which of them a new call goes to (wire format §7 PRESENCE; rendezvous hashing: Thaler and Ravishankar, 1998).
+//! Who of the far side executes calls, and which of them a new call goes to (wire format §7 PRESENCE; rendezvous hashing: Thaler and Ravishankar 1998).
 //!
 //! An endpoint that executes calls says so in packets to the whole side. Such a packet is signed by the side and proves no more than that it was
 //! written once: a replayed one names a candidate at most. What makes a server live is a packet of its association heard since this start, for only
@@ -57,9 +57,10 @@ impl Standing {
     /// Servers of a lower tier are chosen first.
     const fn tier(self) -> u8 {
         match self {
-            Self::Live | Self::Candidate => 0,
-            Self::Silent => 1,
-            Self::Draining => 2,
+            Self::Live => 0,
+            Self::Candidate => 1,
+            Self::Silent => 2,
+            Self::Draining => 3,
         }
     }
 }
@@ -269,8 +270,9 @@ impl Members {
         }
     }
 
-    /// The server for new calls with this key, of those that are usable; `None` if no usable one is known. Live ones and candidates come first, then
-    /// those that are silent, then those that want no calls: an outage that silences all of them moves nothing.
+    /// The server for new calls with this key, of those that are usable; `None` if no usable one is known. Live ones come first: no call waits for a
+    /// handshake, or for somebody whom a replay names, while one of them is there. Then come candidates, those that are silent, and last those that
+    /// want no calls: an outage that silences all of them moves nothing.
     #[must_use]
     pub fn choose(&self, now: Timestamp, key: u64, usable: impl Fn(&EndpointId) -> bool) -> Option<EndpointId> {
         let known = self.servers.iter().filter(|(endpoint, server)| server.executes(now) && usable(endpoint));
@@ -280,6 +282,19 @@ impl Members {
             Some((tier, rendezvous::rank(key, endpoint, weight), *endpoint))
         });
         ranked.min().map(|(_, _, endpoint)| endpoint)
+    }
+
+    /// A candidate that would be chosen for this key if it were live: it should be asked for a sign of life.
+    #[must_use]
+    pub fn wanted(&self, now: Timestamp, key: u64, usable: impl Fn(&EndpointId) -> bool) -> Option<EndpointId> {
+        let standing = |endpoint: &EndpointId| self.standing(now, endpoint);
+        let there = |endpoint: &EndpointId| matches!(standing(endpoint), Some(Standing::Live | Standing::Candidate));
+        let known = self.servers.iter().filter(|(endpoint, _)| there(endpoint) && usable(endpoint));
+        let ranked = known.filter_map(|(endpoint, server)| {
+            Some((rendezvous::rank(key, endpoint, server.life(now)?.weight), *endpoint))
+        });
+        let best = ranked.min().map(|(_, endpoint)| endpoint);
+        best.filter(|endpoint| standing(endpoint) == Some(Standing::Candidate))
     }
 
     /// What an endpoint is good for; `None` if it never said that it executes calls.

@@ -99,6 +99,18 @@ fn a_candidate_that_does_not_answer_makes_way_for_others() {
 }
 
 #[test]
+fn no_call_waits_for_a_candidate_while_a_server_is_live() {
+    let mut members = live(at(0), [(1, 1)]);
+    say(&mut members, at(0), 2, life(0), 1, &presence(EXECUTES, 1, 90));
+    assert_eq!(spread(&members, at(0), 50), BTreeMap::from([(id(1), 50)]));
+    let key = (0..50).find(|key| members.wanted(at(0), *key, ALL) == Some(id(2))).unwrap();
+    assert!((0..50).any(|key| members.wanted(at(0), key, ALL).is_none()), "some prefer the live one");
+    members.asked(at(0), id(2));
+    members.heard(at(1), id(2), life(0), 1);
+    assert_eq!((members.choose(at(1), key, ALL), members.wanted(at(1), key, ALL)), (Some(id(2)), None));
+}
+
+#[test]
 fn an_old_life_does_not_displace_the_one_that_was_proved() {
     let mut members = live(at(0), [(1, 5)]);
     say(&mut members, at(1), 1, life(3), 99, &presence(DRAINS, 1, 90));

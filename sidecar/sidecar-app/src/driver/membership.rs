@@ -217,28 +217,35 @@ impl Driver {
 
     /// Who gets a new call.
     pub(super) fn choose_server(&self, call: &BeginCall) -> EndpointId {
-        self.choose_server_for(call.route.as_deref(), &call.target)
+        let key = call_key(&self.settings.me, key_text(call.route.as_deref(), &call.target));
+        let chosen = self.membership.as_ref().and_then(|membership| {
+            membership.members.choose(self.host.now(), key, |endpoint| self.is_usable(endpoint))
+        });
+        chosen.unwrap_or(self.settings.default_peer)
     }
 
-    /// Who gets calls by this route, or else to the authority of this absolute target.
-    pub(super) fn choose_server_for(&self, route: Option<&str>, target: &str) -> EndpointId {
-        let Some(membership) = &self.membership else { return self.settings.default_peer };
-        let key = call_key(&self.settings.me, route.unwrap_or_else(|| authority(target)));
-        let room = self.slots.len() < ENDPOINTS_PER_SIDE_MAX;
-        let usable = |endpoint: &EndpointId| match self.slots.get(endpoint) {
+    fn is_usable(&self, endpoint: &EndpointId) -> bool {
+        match self.slots.get(endpoint) {
             Some(slot) => slot.alarm.is_none(),
-            None => room,
-        };
-        membership.members.choose(self.host.now(), key, usable).unwrap_or(self.settings.default_peer)
+            None => self.slots.len() < ENDPOINTS_PER_SIDE_MAX,
+        }
     }
 
-    /// A call went to this server.
-    pub(super) fn server_chosen(&mut self, server: EndpointId) {
+    /// A call went to this server. Another one that it would rather go to is asked for a sign of life.
+    pub(super) fn server_chosen(&mut self, call: &BeginCall, server: EndpointId) {
         let now = self.host.now();
+        let Some(membership) = &self.membership else { return };
+        let key = call_key(&self.settings.me, key_text(call.route.as_deref(), &call.target));
+        let wanted = membership.members.wanted(now, key, |endpoint| self.is_usable(endpoint));
+        if let Some(wanted) = wanted {
+            self.open_slot(wanted);
+        }
         let Some(membership) = &mut self.membership else { return };
         if membership.members.standing(now, &server).is_some() {
             *membership.chosen.entry(server).or_default() += 1;
-            membership.members.asked(now, server);
+        }
+        if let Some(wanted) = wanted {
+            membership.members.asked(now, wanted);
             membership.due = membership.members.poll_timeout(now);
         }
     }
@@ -328,6 +335,11 @@ impl Driver {
         let chosen = |endpoint| membership.chosen.get(endpoint).copied().unwrap_or(0);
         membership.members.status(now).iter().map(|server| ServerView::new(server, chosen(&server.endpoint))).collect()
     }
+}
+
+/// What calls that go to one server have in common.
+fn key_text<'a>(route: Option<&'a str>, target: &'a str) -> &'a str {
+    route.unwrap_or_else(|| authority(target))
 }
 
 /// Host and port of an absolute target, as it was written.

@@ -126,7 +126,7 @@ impl Driver {
         if call.retain {
             self.mark_kept(call.operation, response_lane, true);
         }
-        self.server_chosen(peer);
+        self.server_chosen(call, peer);
         Ok(Some(exchange))
     }
 

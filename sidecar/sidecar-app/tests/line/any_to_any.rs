@@ -13,6 +13,8 @@ use sidecar_config::{ConfigFile, Profile};
 use crate::harness::{Engine, Line, Options, destination, inbound, outbound};
 use crate::process::eventually;
 
+/// Calls that a gateway allows at once.
+const FAR_LIMIT: usize = 8;
 /// Routes to the same upstream: each is a key of its own.
 const ROUTES: u32 = 12;
 
@@ -35,7 +37,11 @@ fn start(profile: Profile) -> (Line, Engine) {
             file.outbound.allow.push(outbound(&route(n), destination("http", "127.0.0.1", port), Some(url.clone())));
         }
     };
-    let options = Options { near: Box::new(near), far: Box::new(beat), profile, ..Options::default() };
+    let far = |file: &mut ConfigFile| {
+        beat(file);
+        file.limits.max_in_flight = FAR_LIMIT as u32;
+    };
+    let options = Options { near: Box::new(near), far: Box::new(far), profile, ..Options::default() };
     let line = Line::start_with(&options, upstream);
     let second = another_gateway(&line, profile);
     (line, second)
@@ -56,6 +62,7 @@ fn another_gateway(line: &Line, profile: Profile) -> Engine {
         file.mirror.profile = profile;
         file.mirror.expected_latency = Duration::from_millis(200);
         file.mirror.quiet_min = Duration::from_millis(200);
+        file.limits.max_in_flight = FAR_LIMIT as u32;
         file.inbound.allow.push(inbound("up", destination("http", "127.0.0.1", port)));
     })
 }
@@ -82,6 +89,13 @@ fn call_all(caller: &Engine, name: &str) {
         let answer = caller.door().post(&format!("/to/{}/echo/{name}/{n}/", route(n)), b"x").expect_status(200);
         assert_eq!(answer.text(), "x");
     }
+}
+
+/// Both gateways are known, got asked, and answered.
+fn warm_up(caller: &Engine, name: &str) {
+    eventually("both gateways announced themselves", || (servers(caller).len() == 2).then_some(()));
+    call_all(caller, name);
+    wait_for(caller, ["live", "live"]);
 }
 
 fn calls(server: &Value) -> u64 {
@@ -116,16 +130,18 @@ fn presence_files(root: &Path, side: &str, other: &str) -> Vec<String> {
 #[test]
 fn calls_spread_over_two_gateways_and_go_to_the_other_when_one_is_killed() {
     let (line, second) = start(Profile::Copy);
-    eventually("both announced themselves", || (servers(&line.near).len() == 2).then_some(()));
-    call_all(&line.near, "first");
-    let both = wait_for(&line.near, ["live", "live"]);
-    assert!(both.iter().all(|server| calls(server) > 0), "{both:?}");
-    assert_eq!(both.iter().map(calls).sum::<u64>(), u64::from(ROUTES));
+    warm_up(&line.near, "first");
     assert_once(&line, "first");
-    // A caller stays with its server.
+    let counts = |servers: Vec<Value>| -> [u64; 2] { [calls(&servers[0]), calls(&servers[1])] };
+    let begun = counts(servers(&line.near));
+    call_all(&line.near, "both");
+    let both = counts(servers(&line.near));
+    let share = [both[0] - begun[0], both[1] - begun[1]];
+    assert!(share[0] > 0 && share[1] > 0, "{share:?}");
+    assert_eq!(share[0] + share[1], u64::from(ROUTES));
+    // A route stays with its server.
     call_all(&line.near, "again");
-    let again = servers(&line.near);
-    assert_eq!(again.iter().map(calls).collect::<Vec<_>>(), both.iter().map(|one| 2 * calls(one)).collect::<Vec<_>>());
+    assert_eq!(counts(servers(&line.near)), [both[0] + share[0], both[1] + share[1]]);
 
     second.kill();
     wait_for(&line.near, ["live", "silent"]);
@@ -144,11 +160,42 @@ fn calls_spread_over_two_gateways_and_go_to_the_other_when_one_is_killed() {
 }
 
 #[test]
+fn calls_that_wait_for_a_killed_gateway_go_to_the_other_and_none_is_lost_or_doubled() {
+    let (line, second) = start(Profile::Copy);
+    warm_up(&line.near, "warm");
+    // A route of the second gateway: its count rises.
+    let of_second = |n: &u32| {
+        let before = calls(&servers(&line.near)[1]);
+        line.near.door().post(&format!("/to/{}/echo/probe/", route(*n)), b"x").expect_status(200);
+        calls(&servers(&line.near)[1]) > before
+    };
+    let n = (0..ROUTES).find(of_second).expect("the second gateway has a route");
+    second.kill();
+    // Far more than the far side allows at once: the rest waits for room.
+    let begun: Vec<_> = (0..40)
+        .map(|call| {
+            let path = format!("/to/{}/echo/wait/{call}/", route(n));
+            line.near.door().call("POST", &path).body(b"x").begin().unwrap()
+        })
+        .collect();
+    let others =
+        |line: &Line| (0..40).filter(|call| !line.upstream.calls(&format!("/echo/wait/{call}/")).is_empty()).count();
+    wait_for(&line.near, ["live", "silent"]);
+    eventually("those that waited were made by the other one", || (others(&line) >= 40 - FAR_LIMIT).then_some(()));
+    assert!(others(&line) < 40, "what was sent stays where it is");
+    second.start_again();
+    for exchange in begun {
+        exchange.answer().unwrap().expect_status(200);
+    }
+    for call in 0..40 {
+        assert_eq!(line.upstream.calls(&format!("/echo/wait/{call}/")).len(), 1, "{call}");
+    }
+}
+
+#[test]
 fn a_gateway_that_is_stopped_and_started_fails_no_call() {
     let (line, second) = start(Profile::Copy);
-    eventually("both announced themselves", || (servers(&line.near).len() == 2).then_some(()));
-    call_all(&line.near, "warm");
-    wait_for(&line.near, ["live", "live"]);
+    warm_up(&line.near, "warm");
     let line = Arc::new(line);
     let stop = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..ROUTES)
@@ -215,9 +262,7 @@ fn presence_is_read_by_every_engine_whatever_the_mirror_does_with_files() {
             },
         );
         for (caller, name) in [(&line.near, "near"), (&later, "later")] {
-            eventually("both gateways are known", || (servers(caller).len() == 2).then_some(()));
-            call_all(caller, name);
-            wait_for(caller, ["live", "live"]);
+            warm_up(caller, name);
             assert_once(&line, name);
         }
         wait_for_files(&line);

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use bytes::Bytes;
 use disk::log::{Log, LogOptions, MemStorage};
 use layer1_replication::Config as ReplicationConfig;
+use layer1_replication::membership::Standing;
 use layer2_http::operation::OperationId;
 use layer2_http::policy::Policy;
 use tokio::sync::mpsc::unbounded_channel;
@@ -128,7 +129,19 @@ impl Bench {
     }
 
     fn chosen(&self) -> BTreeSet<EndpointId> {
-        (0..40).map(|route| self.driver.choose_server_for(Some(&format!("route-{route}")), "")).collect()
+        (0..40).map(|route| self.driver.choose_server(&call(route, &format!("route-{route}")))).collect()
+    }
+}
+
+/// A call by a route.
+fn call(n: u8, route: &str) -> BeginCall {
+    BeginCall {
+        operation: OperationId::v7(1, &[n; 10]),
+        retain: true,
+        head: Bytes::from_static(b"head"),
+        method: "GET".to_owned(),
+        target: "http://a.example/".to_owned(),
+        route: Some(route.to_owned()),
     }
 }
 
@@ -187,7 +200,8 @@ fn a_route_or_an_authority_is_a_key() {
     for ordinal in 0..5 {
         bench.hear(ordinal, 1, EXECUTES);
     }
-    let to = |target: &str| bench.driver.choose_server_for(None, target);
+    let to =
+        |target: &str| bench.driver.choose_server(&BeginCall { route: None, target: target.to_owned(), ..call(0, "") });
     assert_eq!(authority("https://erp.example:8443/v1?x#y"), "erp.example:8443");
     assert_eq!(authority("http://[::1]:8"), "[::1]:8");
     assert_eq!(to("http://a.example/one"), to("http://a.example/two?x=1"));
@@ -291,24 +305,18 @@ fn calls_for_one_server_do_not_wait_for_the_room_of_another() {
     bench.hear(0, 1, EXECUTES);
     bench.hear(1, 1, EXECUTES);
     let mut replies = Vec::new();
-    for call in 0..60_u8 {
+    // One route has most of the calls.
+    let route = |n: u8| if n < 50 { "busy".to_owned() } else { format!("route-{n}") };
+    for n in 0..60 {
         let (reply, answer) = oneshot::channel();
-        let begin = BeginCall {
-            operation: OperationId::v7(1, &[call; 10]),
-            retain: true,
-            head: Bytes::from_static(b"head"),
-            method: "GET".to_owned(),
-            target: "http://a.example/".to_owned(),
-            // One route has most of the calls.
-            route: Some(if call < 50 { "busy".to_owned() } else { format!("route-{call}") }),
-        };
-        bench.driver.begin(begin, reply);
+        bench.driver.begin(call(n, &route(n)), reply);
         replies.push(answer);
     }
     bench.driver.settle().unwrap();
     let begun = replies.iter_mut().filter_map(|reply| reply.try_recv().ok()).filter(Result::is_ok).count();
-    let busy = bench.driver.choose_server_for(Some("busy"), "");
-    let others = (50..60).filter(|n| bench.driver.choose_server_for(Some(&format!("route-{n}")), "") != busy).count();
+    let server = |bench: &Bench, n: u8| bench.driver.choose_server(&call(n, &route(n)));
+    let busy = server(&bench, 0);
+    let others = (50..60).filter(|n| server(&bench, *n) != busy).count();
     // 16 exchanges are allowed before an association says more.
     assert!(others > 0);
     assert_eq!(begun, 16 + others);
@@ -318,4 +326,29 @@ fn calls_for_one_server_do_not_wait_for_the_room_of_another() {
     bench.hear(if busy == gateway(0).id(&south()) { 1 } else { 0 }, 2, EXECUTES);
     bench.pass(20 * SEC);
     assert_eq!(bench.driver.waiting_begins.len(), 60 - 32);
+}
+
+#[test]
+fn a_candidate_is_asked_while_the_live_one_gets_its_calls() {
+    let mut bench = Bench::start(&MemStorage::new(), None);
+    let [zero, one] = [0, 1].map(|ordinal| gateway(ordinal).id(&south()));
+    bench.hear(0, 1, EXECUTES);
+    bench.hear(1, 1, EXECUTES);
+    let now = bench.driver.host.now();
+    let heard = Incarnation { generation: 0, random: [9; 8] };
+    bench.driver.membership.as_mut().unwrap().members.heard(now, zero, heard, 1);
+    assert_eq!(bench.chosen(), BTreeSet::from([zero]));
+    for n in 0..10 {
+        bench.driver.begin(call(n, &format!("route-{n}")), oneshot::channel().0);
+    }
+    bench.driver.settle().unwrap();
+    assert!(bench.driver.slots.contains_key(&one), "an association with it is being opened");
+    assert!(bench.driver.slots[&one].near_calls.is_empty());
+    bench.pass(20 * SEC);
+    bench.hear(1, 2, EXECUTES);
+    bench.pass(LOSS_TIMEOUT - 20 * SEC);
+    bench.hear(1, 3, EXECUTES);
+    let standing =
+        |bench: &Bench| bench.driver.membership.as_ref().unwrap().members.standing(bench.driver.host.now(), &one);
+    assert_eq!(standing(&bench), Some(Standing::Silent), "it did not answer");
 }
