@@ -1,14 +1,15 @@
-//! Who of the far side executes calls, and which of them a new call goes to (wire format §7 PRESENCE; rendezvous hashing: Thaler and Ravishankar 1998).
+//! Who of the far side executes calls, and which of them a new call goes to (wire format §7 PRESENCE; rendezvous hashing: Thaler and
+//! Ravishankar 1998).
 //!
-//! An endpoint that executes calls says so in packets to the whole side. Such a packet is signed by the side and proves no more than that it was
-//! written once: a replayed one names a candidate at most. What makes a server live is a packet of its association heard since this start, for only
-//! an ECHO opens one (§10).
+//! An endpoint that executes calls says so in packets to the whole side. Such a packet is signed by the side and proves no more than that
+//! it was written once: a replayed one names a candidate at most. What makes a server live is a packet of its association heard since this
+//! start, for only an ECHO opens one (§10).
 //!
-//! Invariants: times are of the reader's own clock; a life's word is renewed only by a larger packet number of the same life; the life that was
-//! proved is not displaced by the word of another; there are never more than [`SERVERS_MAX`] servers, and one that was proved makes room only once
-//! its time is over; the same table, time and key always give the same choice. It sends nothing, opens no association and keeps nothing over a
-//! restart. Files: `announcer.rs` my own presence, `rendezvous.rs` the hash.
-//! Test to read first: `a_replayed_presence_names_a_candidate_at_most`.
+//! Invariants: times are of the reader's own clock; a life's word is renewed only by a larger packet number of the same life; the life that
+//! was proved is not displaced by the word of another; there are never more than [`SERVERS_MAX`] servers, and one that was proved makes
+//! room only once its time is over; the same table, time and key always give the same choice. It sends nothing, opens no association and
+//! keeps nothing over a restart. Files: `announcer.rs` my own presence, `rendezvous.rs` the hash. Test to read first:
+//! `a_replayed_presence_names_a_candidate_at_most`.
 
 mod announcer;
 mod rendezvous;
@@ -270,9 +271,9 @@ impl Members {
         }
     }
 
-    /// The server for new calls with this key, of those that are usable; `None` if no usable one is known. Live ones come first: no call waits for a
-    /// handshake, or for somebody whom a replay names, while one of them is there. Then come candidates, those that are silent, and last those that
-    /// want no calls: an outage that silences all of them moves nothing.
+    /// The server for new calls with this key, of those that are usable; `None` if no usable one is known. Live ones come first: no call
+    /// waits for a handshake, or for somebody whom a replay names, while one of them is there. Then come candidates, those that are silent,
+    /// and last those that want no calls: an outage that silences all of them moves nothing.
     #[must_use]
     pub fn choose(&self, now: Timestamp, key: u64, usable: impl Fn(&EndpointId) -> bool) -> Option<EndpointId> {
         let known = self.servers.iter().filter(|(endpoint, server)| server.executes(now) && usable(endpoint));

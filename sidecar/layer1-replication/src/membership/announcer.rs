@@ -1,9 +1,9 @@
 //! My own presence: when to say that I am there, with which packet numbers, and which of those files may go (wire format §7; protocol §6).
 //!
-//! Invariants: a number is used once, even over a crash: it comes from a durable block, like those of packets to an endpoint; the two newest files
-//! stay, because engines that start later read them; a word that is published late is not repeated for that. Tickets are not honoured by this
-//! version: the wire asks for one in every presence, and a later version may accept it. It is not told what an association is.
-//! Test to read first: `the_two_newest_files_stay`.
+//! Invariants: a number is used once, even over a crash: it comes from a durable block, like those of packets to an endpoint; the two
+//! newest files stay, because engines that start later read them; a word that is published late is not repeated for that. Tickets are not
+//! honoured by this version: the wire asks for one in every presence, and a later version may accept it. It is not told what an association
+//! is. Test to read first: `the_two_newest_files_stay`.
 
 use crate::entry::Entry;
 use crate::limits::{ANNOUNCE_INTERVAL, PRESENCE_FILES_KEPT, PUBLISH_RETRY, TICKET_LIFE, VALID_INTERVALS};

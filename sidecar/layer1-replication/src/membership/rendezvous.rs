@@ -1,8 +1,8 @@
 //! Weighted rendezvous hashing: which server a key prefers, without a table (Schindelhauer and Schomaker, 2005, "logarithmic method").
 //!
-//! Invariants: a key's order of two servers does not depend on who else there is, so one that leaves moves only its own keys; a server of twice the
-//! weight gets twice the keys. Integers only: every machine computes the same. It is no protection against servers that choose their own names.
-//! Test to read first: `keys_follow_the_weights` in the tests of membership.
+//! Invariants: a key's order of two servers does not depend on who else there is, so one that leaves moves only its own keys; a server of
+//! twice the weight gets twice the keys. Integers only: every machine computes the same. It is no protection against servers that choose
+//! their own names. Test to read first: `keys_follow_the_weights` in the tests of membership.
 
 use wire::EndpointId;
 use wire::digest::sha256;

@@ -1,9 +1,12 @@
-//! Which endpoint of the far side gets a call, and saying that this one executes calls: layer 1's table and announcer over the folders.
+//! Which endpoint of the far side gets a call, and saying that this one executes calls: layer 1's table and announcer
+//! over the folders.
 //!
-//! Invariants: presence counts only from a packet that verified under a pinned key of the far side, as the inbox sees to, and only if it is addressed
-//! to my side; the announcer's packet numbers lie in the log under the far side's id (kind 21, as those towards an endpoint); a call goes to a usable
-//! server, and to the default peer while none is known. Only gateways announce themselves: engines beside an app read the same file, and nobody means
-//! them. It does not judge who lives: that is `layer1_replication::membership`. Test to read first: `calls_go_to_the_servers_that_are_there`.
+//! Invariants: presence counts only from a packet that verified under a pinned key of the far side, as the inbox sees
+//! to, and only if it is addressed to my side; the announcer's packet numbers lie in the log under the far side's id
+//! (kind 21, as those towards an endpoint); a call goes to a usable server, and to the default peer while none is
+//! known. Only gateways announce themselves: engines beside an app read the same file, and nobody means them. It does
+//! not judge who lives: that is `layer1_replication::membership`. Test to read first:
+//! `calls_go_to_the_servers_that_are_there`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -304,7 +307,8 @@ impl Driver {
         true
     }
 
-    /// No new calls are executed from here on, and none are wanted. `reply` hears when that is said and nothing is under way.
+    /// No new calls are executed from here on, and none are wanted. `reply` hears when that is said and nothing is
+    /// under way.
     pub(super) fn drain(&mut self, reply: oneshot::Sender<()>) {
         let now = self.host.now();
         if let Some(announcer) = self.membership.as_mut().and_then(|membership| membership.announcer.as_mut()) {

@@ -1,4 +1,5 @@
-//! Several gateways of one side over the same folders: calls spread over those that are there, and go elsewhere when one is not.
+//! Several gateways of one side over the same folders: calls spread over those that are there, and go elsewhere when
+//! one is not.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -102,21 +102,28 @@ impl Bench {
     /// Announcements that were written, and the numbers of those that were removed.
     fn written(&mut self) -> (Vec<PacketPlan>, Vec<u64>) {
         let (mut plans, mut removed) = (Vec::new(), Vec::new());
-        while let Ok(job) = self.outbox.try_recv() {
+        for job in self.jobs() {
             match job {
-                OutboxJob::Publish(job) => {
-                    let (recipient, pn) = (job.plan.recipient, job.plan.pn);
-                    if recipient == south().as_address() {
-                        plans.push(job.plan);
-                    }
-                    let published = Event::Outbox(OutboxEvent::Published { recipient, pn, bytes: 5_000 });
-                    let _ = self.driver.turn(Some(published), &mut || None).unwrap();
-                }
+                OutboxJob::Publish(job) if job.plan.recipient == south().as_address() => plans.push(job.plan),
                 OutboxJob::Remove { recipient, pn, .. } if recipient == south().as_address() => removed.push(pn.get()),
-                OutboxJob::Remove { .. } | OutboxJob::Sweep(_) | OutboxJob::Forget(_) => {}
+                OutboxJob::Publish(_) | OutboxJob::Remove { .. } | OutboxJob::Sweep(_) | OutboxJob::Forget(_) => {}
             }
         }
         (plans, removed)
+    }
+
+    /// What the outbox was asked to do; packets are published.
+    pub(in crate::driver) fn jobs(&mut self) -> Vec<OutboxJob> {
+        let mut jobs = Vec::new();
+        while let Ok(job) = self.outbox.try_recv() {
+            if let OutboxJob::Publish(job) = &job {
+                let (recipient, pn) = (job.plan.recipient, job.plan.pn);
+                let published = Event::Outbox(OutboxEvent::Published { recipient, pn, bytes: 5_000 });
+                let _ = self.driver.turn(Some(published), &mut || None).unwrap();
+            }
+            jobs.push(job);
+        }
+        jobs
     }
 
     /// The inbox shows a presence packet of this gateway of the far side.
