@@ -288,7 +288,7 @@ impl Driver {
             control,
             records: Vec::new(),
         };
-        Some(PublishJob { plan, places: BTreeMap::new() })
+        Some(PublishJob { plan, places: BTreeMap::new(), given: BTreeMap::new() })
     }
 
     /// An announcement of mine lies in the folder, or never will; false if the packet was none.

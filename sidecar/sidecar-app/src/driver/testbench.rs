@@ -51,6 +51,7 @@ pub(super) fn settings() -> Settings {
         my_name: name(),
         default_peer: DEFAULT,
         peer_name: "south".to_owned(),
+        membership: None,
         replication: ReplicationConfig::default(),
         result_ttl: 3_600 * SEC,
         results_bytes_max: 1 << 20,

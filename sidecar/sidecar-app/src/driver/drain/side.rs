@@ -161,6 +161,7 @@ fn settings(me: EndpointId, peer: EndpointId) -> Settings {
         my_name: EndpointName { kind: "gateway".to_owned(), name: "0".to_owned() },
         default_peer: peer,
         peer_name: "peer".to_owned(),
+        membership: None,
         replication,
         result_ttl: RESULT_TTL,
         results_bytes_max: 1 << 20,

@@ -24,6 +24,7 @@ fn settings() -> Settings {
         my_name: wire::control::EndpointName { kind: "gateway".to_owned(), name: "0".to_owned() },
         default_peer: PEER,
         peer_name: "south".to_owned(),
+        membership: None,
         replication: ReplicationConfig::default(),
         result_ttl: hour,
         results_bytes_max: 1 << 20,
