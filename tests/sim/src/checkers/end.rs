@@ -84,7 +84,8 @@ fn disagreement(op: &Op, view: &OperationView, oracle: &Oracle, starts: u64) -> 
         }
         State::Expired => Some(format!("call {number} expired")),
         State::Failed | State::Unknown if op.delivered > 0 && !cut_off => {
-            Some(format!("call {number} is {state} though its response was delivered"))
+            let why = (view.problem.as_deref(), view.executed);
+            Some(format!("call {number} is {state} {why:?} though its response was delivered"))
         }
         _ => op.told.filter(|told| *told != state).map(|told| format!("call {number} was told {told} and is {state}")),
     }
@@ -129,8 +130,9 @@ fn l6_storage_returns_to_its_baseline(world: &World, index: usize, status: &Engi
     let oracle = world.shared.oracle.borrow();
     let kept = oracle.ops.values().filter(|op| op.node == index).count() as u64;
     let segment = world.shared.options.segment_bytes;
-    // A segment may end with one record of full size beyond its bound; a checkpoint is as long as what it remembers.
-    let one = segment * 2 + 300_000 + kept * 400;
+    // A turn gathers up to 4 MiB before it looks whether the segment is full; a checkpoint is as long as what it remembers.
+    let turn = if world.shared.options.bulky { 4 << 20 } else { 600_000 };
+    let one = segment * 2 + turn + kept * 400;
     let allowed = one * 2 + if status.results_bytes > 0 { one * kept } else { 0 };
     drop(oracle);
     if status.log_bytes > allowed {

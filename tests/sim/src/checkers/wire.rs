@@ -100,28 +100,32 @@ impl Watch {
     }
 
     fn remember(&mut self, shared: &Shared, node: &Node, planned: &Planned, path: &str) {
-        let packet = Packet {
-            sender: node.place.me,
-            incarnation: planned.incarnation,
-            recipient: planned.recipient,
-            recipient_incarnation: planned.recipient_incarnation,
-            pn: planned.pn,
-            seqs: planned.seqs.clone(),
-            at: shared.clock.now(),
-            start: node.starts,
-            member: node
-                .disk
-                .view()
-                .pairs
-                .get(&planned.recipient)
-                .is_some_and(|pair| pair.association == Some((planned.incarnation, planned.recipient_incarnation))),
-        };
+        let packet =
+            Packet {
+                sender: node.place.me,
+                incarnation: planned.incarnation,
+                recipient: planned.recipient,
+                recipient_incarnation: planned.recipient_incarnation,
+                pn: planned.pn,
+                seqs: planned.seqs.clone(),
+                at: shared.clock.now(),
+                start: node.starts,
+                // Answers to strangers say nothing of a log.
+                member: planned.control.log.is_some()
+                    && node.disk.view().pairs.get(&planned.recipient).is_some_and(|pair| {
+                        pair.association == Some((planned.incarnation, planned.recipient_incarnation))
+                    }),
+            };
         if let Some(report) = &planned.control.packets {
             let reported = self.reported.entry(packet.way()).or_default();
             reported.largest = reported.largest.max(report.largest);
             for set in [&report.complete, &report.partial, &report.unopenable] {
                 reported.closed.union(set);
             }
+        }
+        if let Some(ack) = &planned.control.ack {
+            let reported = self.reported.entry(packet.way()).or_default();
+            reported.cum = reported.cum.max(ack.cum);
         }
         if let Some(log) = &planned.control.log {
             let said = self.said.entry(packet.way()).or_default();
@@ -244,11 +248,13 @@ impl Watch {
         let reported = self.reported.get(&way);
         let closed = reported.is_some_and(|reported| reported.closed.contains(packet.pn));
         let seen = reported.is_some_and(|reported| reported.largest >= packet.pn);
-        let view = receiver.disk.view();
-        let held = view.pairs.get(&me).is_some_and(|pair| packet.seqs.iter().all(|seq| pair.received.contains(*seq)));
+        let cum = reported.map_or(0, |reported| reported.cum);
+        let held = packet.seqs.iter().all(|seq| *seq <= cum);
         let fine = if packet.seqs.is_empty() { seen || closed } else { closed || held };
         if !fine && !packet.superseded(shared.clock.now()) {
-            shared.blame("S10", format!("node {index} removed packet {} before its time: {path}", packet.pn));
+            let (pn, seqs, largest) = (packet.pn, &packet.seqs, reported.map_or(0, |reported| reported.largest));
+            let what = format!("packet {pn} with records {seqs:?} before its time, reported up to {largest}: {path}");
+            shared.blame("S10", format!("node {index} removed {what}"));
         }
     }
 
@@ -306,6 +312,7 @@ impl Packet {
 struct Reported {
     largest: u64,
     closed: RangeSet,
+    cum: u64,
 }
 
 /// S8: what was ever listed stays taken: it is still durable on the disk of who listed it.
