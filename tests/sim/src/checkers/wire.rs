@@ -259,10 +259,13 @@ impl Watch {
     }
 
     /// S10, receiver: "all usable frames durable and file closed": a whole file that its reader removes has its records on the
-    /// reader's disk, as long as its association lasts.
+    /// reader's disk, as long as its association lasts. Where its sender has a twin the pair is halted by the fork alarm, and
+    /// "nothing is released, delivered or sent any more".
     pub fn removed_from_inbox(&mut self, shared: &Shared, nodes: &[Node], index: usize, path: &str) {
         let Some(packet) = self.files.get(path) else { return };
-        if nodes[index].place.me != packet.recipient || has_rewound(shared, nodes, index) {
+        let sender = nodes.iter().find(|node| node.place.me == packet.sender).map_or(index, |node| node.index);
+        let rewound = has_rewound(shared, nodes, index) || has_rewound(shared, nodes, sender);
+        if nodes[index].place.me != packet.recipient || rewound {
             return;
         }
         let view = nodes[index].disk.view();
