@@ -296,7 +296,7 @@ async fn ended(shared: &Rc<Shared>, id: OperationId, handle: &DriverHandle, erro
         }
         return;
     }
-    if let Some(view) = handle.operation(id).await {
+    if let Ok(Some(view)) = handle.operation(id).await {
         told(shared, &view);
     }
 }
@@ -317,7 +317,9 @@ pub fn told(shared: &Shared, view: &OperationView) {
 /// Asks for a stored result until there is one, or there will be none.
 pub async fn fetch(shared: Rc<Shared>, id: OperationId, handle: DriverHandle) {
     loop {
-        match handle.stored_result(id).await {
+        // An engine that stops says nothing about operations.
+        let Ok(stored) = handle.stored_result(id).await else { return };
+        match stored {
             StoredResult::Ready(mut reader) => {
                 let first = reader.next().await;
                 match take(&shared, id, first, &mut reader).await {

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use disk::log::{MemStorage, Storage, StoredFile};
+use disk::log::{KIND_USER_MIN, MemStorage, Storage, StoredFile};
 use layer1_replication::Entry;
 use layer2_http::far::FarEntry;
 use layer2_http::operation::OperationId;
-use sidecar_app::entry::{ENGINE_FIRST, LAYER1_FIRST, LAYER2_FIRST, split_peer};
+use sidecar_app::entry::{ENGINE_FIRST, LAYER2_FIRST, split_peer};
 use wire::{EndpointId, Incarnation, RangeSet};
 
 use crate::time::lock;
@@ -148,6 +148,10 @@ impl StoredFile for AuditedFile {
         self.inner.set_len(len)
     }
 
+    fn set_aside(&self, len: u64) -> io::Result<()> {
+        self.inner.set_aside(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.inner.sync()?;
         // A segment is prepared under another ending and renamed once it is durable.
@@ -179,7 +183,7 @@ impl DiskView {
 
     fn take(&mut self, kind: u8, payload: &[u8]) {
         match kind {
-            LAYER1_FIRST..LAYER2_FIRST => {
+            KIND_USER_MIN..LAYER2_FIRST => {
                 let Some((peer, rest)) = split_peer(payload) else { return };
                 if let Ok((entry, _)) = Entry::decode_prefix(kind, rest) {
                     self.take_layer1(peer, entry);

@@ -47,6 +47,8 @@ pub enum Down {
     Killed,
     /// It was told to stop.
     Stopped,
+    /// It begins again with a new incarnation.
+    NewLife,
 }
 
 /// Why an engine did not start.
@@ -366,6 +368,7 @@ fn turn(
         Ok(flow) if flow.is_continue() => Ok(()),
         Ok(_) => Err(Down::Stopped),
         Err(DriverError::Log(_)) => Err(Down::Log),
+        Err(DriverError::NewLife) => Err(Down::NewLife),
     }
 }
 
@@ -421,6 +424,7 @@ fn settings(shared: &Shared, place: &Place) -> Result<Settings, StartError> {
         my_name: place.endpoint_name(),
         default_peer: place.default_peer,
         peer_name: place.far_side.to_owned(),
+        membership: None,
         replication: options.replication.clone(),
         result_ttl: Duration::from_secs(30 * 86_400),
         results_bytes_max: options.results_bytes_max,
