@@ -76,6 +76,14 @@ impl Journal {
         record::inflate(payload, found.head.raw_len, found.head.flags).ok()
     }
 
+    /// As [`Self::payload`], of a record that may have been given up, and its segment with it.
+    pub(super) fn payload_if_held(&mut self, found: &Found) -> Option<Bytes> {
+        match self.log.reader().look(found.position) {
+            Err(LogError::Gone { .. }) => None,
+            _ => self.payload(found),
+        }
+    }
+
     /// Looks whether a record lies at a place; its payload is not read.
     pub(super) fn check_place(&self, position: Position) -> Result<(), LogError> {
         let reader = self.log.reader();

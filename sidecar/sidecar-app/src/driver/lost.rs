@@ -160,10 +160,11 @@ impl Driver {
         }
     }
 
-    /// Whether the operation may be called again without harm, by its method or the key in its head.
+    /// Whether the operation may be called again without harm, by its method or the key in its head. One whose head was given up may
+    /// not.
     pub(super) fn is_repeatable(&mut self, operation: OperationId, request: &KeptRequest) -> bool {
         let journal = &mut self.journal;
-        let head = || request.records().next().and_then(|(found, _)| journal.payload(found));
+        let head = || request.records().next().and_then(|(found, _)| journal.payload_if_held(found));
         self.near.begun(operation).is_some_and(|begun| super::near::repeatable(&begun.method, head))
     }
 

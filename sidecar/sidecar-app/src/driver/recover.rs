@@ -372,6 +372,10 @@ impl Driver {
             match reported.iter().find_map(end_of_association) {
                 Some((una, sent)) => {
                     self.replay_closed(peer, una, &sent, gathered);
+                    // That the association ended lies before everything that follows from it, for the next replay.
+                    if let Some(slot) = self.slots.get_mut(&peer) {
+                        slot.append_persists(peer, &mut self.journal)?;
+                    }
                     // Packets of the former life say nothing to anybody any more.
                     let _ = self.outlets.outbox.send(OutboxJob::Forget(peer));
                 }
