@@ -8,6 +8,7 @@ use crate::alarm::Alarm;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use wire::chain::chain_link;
+use wire::limits::MAX_RANGES;
 use wire::{Digest, RangeSet, RecordHeader, Seq, StreamId};
 
 /// Bytes of disk and memory counted for a record besides its payload.
@@ -222,6 +223,27 @@ impl SendLog {
             }
         }
         Ok(news)
+    }
+
+    /// The newest word of the peer is that it holds nothing right behind what I know to be released, and selectively only what is
+    /// `listed`. If an earlier selective ack named more, the peer went back in time (RFC 2018, section 8): gives what it does not hold.
+    pub(crate) fn reneged(&mut self, listed: Option<&RangeSet>) -> Vec<u64> {
+        let first = self.una + 1;
+        if !self.sacked.contains(first) {
+            return Vec::new();
+        }
+        // A full list says nothing about what lies below it.
+        let known_from = listed.filter(|list| list.len_ranges() >= MAX_RANGES).and_then(RangeSet::min).unwrap_or(0);
+        let is_listed = |seq: u64| listed.is_some_and(|list| list.contains(seq));
+        let gone = |seq: &u64| *seq == first || *seq >= known_from && !is_listed(*seq);
+        let seqs: Vec<u64> = self.sacked.values().filter(gone).collect();
+        for seq in &seqs {
+            self.sacked.remove(*seq);
+            if let Some(record) = self.get_mut(*seq) {
+                (record.sacked, record.carrier) = (false, 0);
+            }
+        }
+        seqs
     }
 
     /// The reset of a stream that is not durable yet.

@@ -107,7 +107,7 @@ impl Peer {
             news |= self.read_echo(packets, newest);
         }
         if let Some(ack) = &control.ack {
-            news |= self.read_ack(ack, control)?;
+            news |= self.read_ack(ack, control, newest)?;
         }
         if let Some(packets) = &control.packets {
             news |= self.read_packets(packets, control);
@@ -162,7 +162,7 @@ impl Peer {
         news
     }
 
-    fn read_ack(&mut self, ack: &Ack, control: &Control) -> Result<bool, Alarm> {
+    fn read_ack(&mut self, ack: &Ack, control: &Control, newest: bool) -> Result<bool, Alarm> {
         let cum = self.pair.received.cum();
         if ack.una_seen > cum {
             return Err(Alarm::InboxRolledBack { claimed: Seq::new(ack.una_seen), cum: Seq::new(cum) });
@@ -191,6 +191,11 @@ impl Peer {
         }
         for record in &released {
             self.pair.scheduler.forget(&record.head);
+        }
+        if newest && ack.cum == self.pair.log.una() {
+            for seq in self.pair.log.reneged(control.sack.as_ref()) {
+                self.make_ready(seq);
+            }
         }
         if !released.is_empty() {
             news = true;

@@ -80,3 +80,16 @@ fn binding_later_gives_the_same_chain() {
     early.bind([7; 32]);
     assert_eq!(chain_of(&early, 4), chain_of(&log_of(4), 4));
 }
+
+#[test]
+fn a_peer_that_went_back_is_sent_again_what_it_no_longer_holds() {
+    let mut log = log_of(9);
+    log.acknowledge_selectively(&[2, 3, 4, 7].into_iter().collect()).unwrap();
+    assert_eq!(log.reneged(None), [], "1 is missing anyhow: the list may be older than this");
+    let chain = chain_of(&log, 1)[..16].try_into().unwrap();
+    log.acknowledge(1, &chain).unwrap();
+    // Whoever holds everything up to 1 and 2 as well would say 2.
+    assert_eq!(log.reneged(Some(&RangeSet::from_iter([4]))), [2, 3, 7]);
+    assert!(!log.is_held(2) && log.is_held(4) && !log.is_held(7));
+    assert_eq!(log.reneged(Some(&RangeSet::from_iter([4]))), []);
+}

@@ -8,6 +8,15 @@ use crate::command::{Command, Lane, Outgoing};
 impl Driver {
     pub(super) fn handle_command(&mut self, command: Command) {
         let Some(known) = command.lane() else { return self.handle_present(command) };
+        // A stream of mine and one of the peer may have the same number; only calls begun here move.
+        let begun_here = match &command {
+            Command::Append { .. } | Command::Abort { .. } => known.stream.is_request(),
+            Command::Read { .. } | Command::ReaderDropped { .. } | Command::Detach { .. } => !known.stream.is_request(),
+            _ => false,
+        };
+        if !begun_here {
+            return self.handle_if_open(known, command);
+        }
         let lane = self.present(known);
         let over = match &command {
             Command::ReaderDropped { .. } | Command::Abort { .. } => true,
@@ -20,7 +29,13 @@ impl Driver {
         let command = command.about(lane);
         if self.archive.get(lane).is_some() {
             self.handle_archived(lane, command);
-        } else if self.slots.get(&lane.peer).is_some_and(|slot| slot.epoch == lane.epoch) {
+        } else {
+            self.handle_if_open(lane, command);
+        }
+    }
+
+    fn handle_if_open(&mut self, lane: Lane, command: Command) {
+        if self.slots.get(&lane.peer).is_some_and(|slot| slot.epoch == lane.epoch) {
             self.handle_present(command);
         } else {
             // Of an association that is over: the same stream number may be another exchange's by now.

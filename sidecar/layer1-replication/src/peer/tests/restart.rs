@@ -247,3 +247,28 @@ fn what_was_charged_later_stays_charged() {
         assert_eq!(again.peer.status(now).credit_log.1, charged);
     }
 }
+
+#[test]
+fn a_receiver_that_went_back_behind_its_selective_acks_gets_the_records_again() {
+    let (mut a, mut b, now) = pair(config());
+    let stream = a.peer.open_exchange();
+    let mut files = Vec::new();
+    for byte in 0..3 {
+        a.append(now, stream, kind::DATA, vec![byte; 10]).unwrap();
+        files.push(a.send(now));
+    }
+    b.receive(now, &files[0]);
+    let (now, acks) = b.wait(now.after(30 * SEC));
+    a.receive(now, &acks);
+    // Its state is copied here; then it takes 3 without 2, and says so.
+    let copied = b.log.clone();
+    b.receive(now, &files[2]);
+    let (now, acks) = b.wait(now.after(30 * SEC));
+    a.receive(now, &acks);
+    assert_eq!(a.peer.status(now).backlog_records, 2);
+    let mut b = Side::with_log(1, life(1, 2), config(), copied, now);
+    b.payloads = a.payloads.clone();
+    let end = settle(now, &mut a, &mut b);
+    assert_eq!(b.received(), [2, 3]);
+    assert_eq!(a.peer.status(end).backlog_records, 0);
+}

@@ -5,7 +5,7 @@ use layer1_replication::Config as ReplicationConfig;
 use layer2_http::body::BodyCheck;
 
 use super::*;
-use crate::command::{Outgoing, ReadReply};
+use crate::command::{Command, Outgoing, ReadReply};
 use crate::driver::DriverError;
 use crate::driver::testbench::{Bench, Caller, DEFAULT, Far, File, operation};
 
@@ -129,6 +129,26 @@ fn an_acknowledged_record_is_not_taken_for_one_that_was_never_sent() {
     }
     bench.talk(&mut far(2));
     assert_eq!(bench.view(post.operation).state, State::Unknown);
+}
+
+#[test]
+fn a_call_that_moved_is_not_touched_by_an_execution_of_the_same_number() {
+    let (mut bench, mut first) = associated(&MemStorage::new());
+    let mut second = far(2);
+    let ([get, ..], opening) = calls(&mut bench, &mut first, &mut second);
+    open(&mut bench, &opening).unwrap();
+    let present = bench.driver.present(get.response);
+    assert_ne!(present, get.response);
+    // Whoever answers a call of the far side writes a stream that may have the number of one that is read here.
+    bench.driver.handle_command(Command::Abort { lane: get.response, code: 1 });
+    assert_eq!(bench.driver.present(get.response), present, "the caller is still led to where its call is");
+    bench.talk(&mut second);
+    answer_all(&mut second);
+    bench.talk(&mut second);
+    let ReadReply::Records(records) = bench.ask(get.response, 0, false).try_recv().unwrap() else {
+        panic!("the response of the call that moved is not there")
+    };
+    assert!(!records.is_empty());
 }
 
 #[test]

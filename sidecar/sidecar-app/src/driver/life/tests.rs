@@ -49,6 +49,11 @@ fn who_was_forgotten_begins_another_life_at_the_next_start() {
     assert_ne!(bench.driver.life.incarnation, before.incarnation);
     assert_ne!(bench.driver.life.nonce_secret, before.nonce_secret);
     assert_new_life(&mut bench, &mut far);
+    // The next start reads the end of the old association before what followed from it.
+    drop(bench);
+    let mut bench = Bench::start(&storage);
+    assert_eq!(bench.result(operation(1)), Some(b"after all".to_vec()));
+    assert_eq!(bench.view(operation(2)).state, State::Unknown);
     // Forgotten once more on the same day: the pair halts, and the others go on.
     let life = bench.driver.life.clone();
     bench.talk(&mut forgetful(3));
