@@ -6,5 +6,9 @@
 
 pub mod dir;
 pub mod log;
+#[cfg(feature = "mutations")]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
 pub mod secret;
 mod who;

@@ -63,6 +63,7 @@ pub use recovery::{Entry, Recovered};
 pub use reserve::SetAside;
 pub use storage::{Storage, StoredFile};
 
+use crate::mutation::{Mutation, mutated};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -308,7 +309,7 @@ impl Log {
     pub fn reclaim(&mut self) {
         self.reclaiming = true;
         for number in self.table.numbers() {
-            if !self.pins.contains_key(&number) {
+            if !self.pins.contains_key(&number) || mutated(Mutation::UnlinkEarly) {
                 self.release(number);
             }
         }
@@ -327,7 +328,8 @@ impl Log {
 
     // The folder is not synced: an unlinked segment that comes back has no pins and is unlinked again.
     fn unlink_if_free(&self, number: u64) {
-        if number == self.current.number() || self.pins.contains_key(&number) || !self.table.holds(number) {
+        let pinned = self.pins.contains_key(&number) && !mutated(Mutation::UnlinkEarly);
+        if number == self.current.number() || pinned || !self.table.holds(number) {
             return;
         }
         let name = format::segment_name(number);

@@ -16,6 +16,10 @@ mod compress;
 mod framing;
 mod inbox;
 mod limits;
+#[cfg(feature = "mutations")]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
 mod outbox;
 mod poll;
 

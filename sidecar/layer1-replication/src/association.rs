@@ -6,6 +6,7 @@
 
 use crate::config::Ids;
 use crate::limits;
+use crate::mutation::{Mutation, mutated};
 use crate::time::Timestamp;
 use alloc::vec::Vec;
 use wire::control::ResetReason;
@@ -137,7 +138,7 @@ impl Association {
     /// Judges a verified packet, and remembers what it asks for.
     pub(crate) fn judge(&mut self, now: Timestamp, header: &Header, control: &Control) -> Judgement {
         let (sender, pn) = (header.sender_incarnation, header.pn.get());
-        let to_me = header.recipient_incarnation == self.mine;
+        let to_me = header.recipient_incarnation == self.mine || mutated(Mutation::RecipientUnchecked);
         if sender.is_unknown() || self.is_over(&sender) {
             self.refuse(now, sender, ResetReason::Superseded);
             return Judgement::Nothing;
@@ -145,7 +146,8 @@ impl Association {
         if self.confirmed == Some(sender) {
             return self.judge_confirmed(header, control, to_me);
         }
-        if to_me && control.echo == Some(self.nonce) {
+        let echoed = if mutated(Mutation::NonceUnchecked) { control.echo } else { Some(self.nonce) };
+        if to_me && control.echo.is_some() && control.echo == echoed {
             return Judgement::Confirms(sender);
         }
         self.remember(sender, pn, control.hello);
@@ -180,7 +182,8 @@ impl Association {
         let older = |confirmed: &Incarnation| {
             sender.generation != 0 && confirmed.generation != 0 && sender.generation < confirmed.generation
         };
-        self.closed.contains(sender) || self.confirmed.as_ref().is_some_and(older)
+        !mutated(Mutation::ClosedLifeAccepted)
+            && (self.closed.contains(sender) || self.confirmed.as_ref().is_some_and(older))
     }
 
     /// A life of the peer is told that it does not count; one RESET at a time.

@@ -3,6 +3,7 @@
 //! Invariants: what I charge never exceeds what the peer gave; what I give is durable before it is announced, and covers only space that
 //! was set aside: consumed + pool. The last 64 KiB of log credit are for kinds 1–3. Test to read first: `the_last_64_kib_are_for_resets`.
 
+use crate::mutation::{Mutation, mutated};
 use wire::control::Credit;
 use wire::limits::{CONTROL_CREDIT_RESERVE, INITIAL_EXCHANGES, INITIAL_LOG_CREDIT, INITIAL_STREAM_CREDIT};
 use wire::record::FIRST_STORED_KIND;
@@ -45,11 +46,14 @@ impl Default for PeerCredit {
 impl PeerCredit {
     /// Whether anything grew.
     pub(crate) fn join(&mut self, credit: &Credit) -> bool {
+        if mutated(Mutation::CreditOverwritten) {
+            self.given = *credit;
+        }
         join(&mut self.given, credit)
     }
 
-    pub(crate) const fn admits(&self, cost: u64, kind: u8) -> bool {
-        fits(self.given.max_log_bytes, self.charged, cost, kind)
+    pub(crate) fn admits(&self, cost: u64, kind: u8) -> bool {
+        mutated(Mutation::CreditIgnored) || fits(self.given.max_log_bytes, self.charged, cost, kind)
     }
 
     pub(crate) const fn charge(&mut self, cost: u64) {
@@ -97,7 +101,7 @@ impl Grant {
             || step(target.max_exchanges, self.requested.max_exchanges, window.max_exchanges)
             || target.max_stream_bytes > self.requested.max_stream_bytes;
         join(&mut target, &self.requested);
-        if target == self.requested || !(worthwhile || blocked) {
+        if target == self.requested || !(worthwhile || blocked) || mutated(Mutation::GrantNeverRaised) {
             return None;
         }
         self.requested = target;

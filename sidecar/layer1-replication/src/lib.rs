@@ -29,6 +29,10 @@ mod credit;
 mod event;
 mod inbound;
 mod journal;
+#[cfg(feature = "mutations")]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
 mod numbers;
 mod offset;
 mod pressure;

@@ -4,6 +4,7 @@
 //! Test to read first: `a_number_is_used_only_from_a_durable_block`.
 
 use crate::limits::{PN_BLOCK, PN_BLOCK_LOW};
+use crate::mutation::{Mutation, mutated};
 use wire::PacketNumber;
 
 /// The next packet number, and how far numbers may go.
@@ -43,7 +44,9 @@ impl Numbers {
     /// Numbers below this may have been used before the start.
     pub(crate) fn restore(&mut self, below: u64) {
         self.reserved(below);
-        self.next = self.next.max(below);
+        if !mutated(Mutation::PnReused) {
+            self.next = self.next.max(below);
+        }
     }
 
     /// Everything below is reserved, or on its way to the disk.

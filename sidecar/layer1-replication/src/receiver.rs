@@ -6,6 +6,7 @@
 
 use crate::entry::ReceivedMeta;
 use crate::limits::HELD_MAX;
+use crate::mutation::{Mutation, mutated};
 use alloc::collections::BTreeMap;
 use wire::chain::chain_link;
 use wire::limits::SEQ_WINDOW;
@@ -120,7 +121,7 @@ impl ReceiveLog {
         match self.above.get(&seq) {
             None if seq != self.cum + 1 && self.above.len() >= HELD_MAX => Novelty::BeyondWindow,
             None => Novelty::New,
-            Some(held) if held.meta.links_as(meta) => Novelty::Duplicate,
+            Some(held) if held.meta.links_as(meta) || mutated(Mutation::ForkIgnored) => Novelty::Duplicate,
             Some(_) => Novelty::Forked,
         }
     }

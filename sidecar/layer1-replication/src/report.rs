@@ -8,6 +8,7 @@ mod untold;
 
 use crate::event::{Closure, PersistToken};
 use crate::limits;
+use crate::mutation::{Mutation, mutated};
 use crate::time::{Timestamp, micros};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -88,7 +89,7 @@ impl Report {
         if self.open.len() > limits::OPEN_PACKETS_MAX {
             self.open.pop_first();
         }
-        self.largest = self.largest.max(pn);
+        self.largest = if mutated(Mutation::LargestOverwritten) { pn } else { self.largest.max(pn) };
         self.echo = Some((pn, now));
         true
     }

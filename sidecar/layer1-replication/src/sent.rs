@@ -4,6 +4,7 @@
 //! peer's cumulative ack passed all of them, so the floor told to the peer never passes a packet that still matters. It does not know
 //! records beyond their numbers. Test to read first: `an_overtaken_packet_is_lost_by_its_own_age`.
 
+use crate::mutation::{Mutation, mutated};
 use crate::time::{Duration, Timestamp};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -254,6 +255,7 @@ impl SentPackets {
             let (old, control_only, passed) =
                 (packet.is_older(now, mpl), packet.runs.is_empty(), packet.is_passed(una));
             let done = packet.progress == Progress::Reported || if control_only { *pn < largest } else { passed };
+            let done = done || mutated(Mutation::OutboxRemovedEarly);
             let go = packet.progress != Progress::HandedOut && (done || old);
             if go && !packet.retired {
                 packet.retired = true;

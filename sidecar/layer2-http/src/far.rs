@@ -11,6 +11,7 @@ mod entry;
 pub use entry::{Dispatched, FarEntry};
 
 use crate::limits::{MAX_ATTEMPTS, MAX_EXECUTIONS};
+use crate::mutation::{Mutation, mutated};
 use crate::operation::OperationId;
 use crate::policy::Retry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,9 +126,10 @@ impl Executions {
         }
         let Some(execution) = self.executions.get(&operation) else { return Recovery::Run { attempt: 1 } };
         let made = execution.dispatched.attempt;
-        let again = harmless && made < MAX_ATTEMPTS;
+        let again = harmless && (made < MAX_ATTEMPTS || mutated(Mutation::AttemptsUnbounded));
         let again = if again { Recovery::RunAgain { attempt: made + 1 } } else { Recovery::OutcomeUnknown };
         match (here, execution.phase) {
+            _ if mutated(Mutation::DedupeOff) => Recovery::RunAgain { attempt: made + 1 },
             (Some(_), Phase::Dispatched) => again,
             (Some(_), Phase::ResponseBegun) => Recovery::ResponseIncomplete,
             (Some(_), Phase::Done | Phase::Acked) => Recovery::Finished,
@@ -146,10 +148,12 @@ impl Executions {
         let attempt = dispatched.attempt;
         let known = self.executions.get(&dispatched.operation);
         let made = known.map_or(0, |execution| execution.dispatched.attempt);
-        if attempt != made + 1 || attempt > MAX_ATTEMPTS {
+        let over = attempt > MAX_ATTEMPTS && !mutated(Mutation::AttemptsUnbounded);
+        if attempt != made + 1 || over {
             return Err(DispatchError::Attempt { attempt, made });
         }
-        if known.is_some_and(|execution| execution.is_live() && execution.phase != Phase::Dispatched) {
+        let answered = known.is_some_and(|execution| execution.is_live() && execution.phase != Phase::Dispatched);
+        if answered && !mutated(Mutation::DedupeOff) {
             return Err(DispatchError::Answered);
         }
         let mut entries = Vec::with_capacity(2);

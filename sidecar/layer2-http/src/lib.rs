@@ -21,6 +21,10 @@ pub mod guard;
 pub mod head;
 pub mod hop;
 pub mod limits;
+#[cfg(feature = "mutations")]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
 pub mod near;
 pub mod operation;
 pub mod policy;

@@ -18,6 +18,10 @@ pub mod ingress;
 pub mod logging;
 pub mod metrics;
 pub mod mirror;
+#[cfg(feature = "mutations")]
+pub mod mutation;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
 pub mod pipe;
 pub mod policies;
 pub mod preflight;

@@ -2,7 +2,10 @@
 //!
 //! Exit status 0 only if every promise held, every fault of the menu was met, and a seed delivered and met enough on average.
 //! `sim --seeds 0..2000` runs many, `sim --seed 7 --trace` replays one with all its options and events.
-#![allow(clippy::print_stdout, reason = "it is a program for people")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people")]
+
+#[cfg(feature = "mutations")]
+mod mutations;
 
 use std::ops::Range;
 use std::process::ExitCode;
@@ -49,6 +52,9 @@ struct Args {
     /// Say which seeds took longer than so many milliseconds.
     #[arg(long)]
     slower_than_ms: Option<u128>,
+    #[cfg(feature = "mutations")]
+    #[command(flatten)]
+    mutations: mutations::Wishes,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -60,6 +66,14 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    #[cfg(feature = "mutations")]
+    if let Some(code) = mutations::run(&args.mutations, &args.seeds, args.jobs) {
+        return code;
+    }
+    #[cfg(feature = "mutations")]
+    if let Some(name) = &args.mutations.with_mutation {
+        mutations::select(Some(name));
+    }
     match args.seed {
         Some(seed) => {
             if let Some(level) = &args.log {

@@ -18,6 +18,7 @@ use super::scan::Walk;
 use super::segment::Segment;
 use super::storage::{Storage, StoredFile};
 use super::table::Slot;
+use crate::mutation::{Mutation, mutated};
 
 /// What an open found.
 pub(super) struct Found {
@@ -60,14 +61,18 @@ pub(super) fn recover(storage: &Arc<dyn Storage>, owner: [u8; 16]) -> Result<Fou
 fn resume(storage: &dyn Storage, newest: OpenSegment) -> Result<(Segment, u64), LogError> {
     let OpenSegment { file, path, header, len } = newest;
     let extents = Walk::new(file.clone(), path.clone(), header.salt, len).extents()?;
-    let torn_bytes = len.saturating_sub(u64::from(extents.end));
+    let mut torn_bytes = len.saturating_sub(u64::from(extents.end));
+    let mut end = extents.end;
+    if mutated(Mutation::TornTailKept) {
+        (torn_bytes, end) = (0, u32::try_from(len).unwrap_or(end));
+    }
     if torn_bytes > 0 {
         tracing::info!(file = %path, offset = extents.end, torn_bytes, "cut the torn tail of the log");
         file.set_len(u64::from(extents.end)).map_err(|e| LogError::io(path.clone(), "cut", e))?;
     }
     file.sync().map_err(|e| LogError::io(path.clone(), "make durable", e))?;
     storage.sync_dir().map_err(|e| LogError::io(path.clone(), "make this name durable", e))?;
-    Ok((Segment::resume(file, path, &header, extents.checkpoint_end, extents.end), torn_bytes))
+    Ok((Segment::resume(file, path, &header, extents.checkpoint_end, end), torn_bytes))
 }
 
 fn open_segment(storage: &dyn Storage, owner: [u8; 16], number: u64) -> Result<OpenSegment, LogError> {
@@ -169,6 +174,10 @@ impl Iterator for Recovered {
                 }
             };
             self.offset = self.offset.saturating_add(header.extent());
+            let last = self.offset >= self.end && position.offset >= self.checkpoint_end;
+            if mutated(Mutation::RecoverySkipsEntry) && last {
+                break;
+            }
             if header.kind >= KIND_USER_MIN {
                 let in_checkpoint = position.offset < self.checkpoint_end;
                 return Some(Ok(Entry { position, kind: header.kind, payload: payload.into(), in_checkpoint }));

@@ -21,6 +21,7 @@ use super::prefix::Verified;
 use super::tracked::{Open, State, Tracked};
 use super::work::Turn;
 use crate::limits::{RETRY_MIN, WAIT_MAX, WAIT_MIN};
+use crate::mutation::{Mutation, mutated};
 
 impl Inbox {
     /// A genuine packet: ask the driver (unless it said yes before), then go on to its frames. True if the same file
@@ -225,8 +226,9 @@ impl Inbox {
             return false;
         };
         let quiet_at = tracked.changed_at.saturating_add(self.quiet.time());
-        if packet.frames.all_finished() {
-            let closure = if packet.frames.none_spoiled() { Closure::Complete } else { Closure::Partial };
+        let cut = mutated(Mutation::TruncationInverted);
+        if packet.frames.all_finished() || cut {
+            let closure = if packet.frames.none_spoiled() || cut { Closure::Complete } else { Closure::Partial };
             self.memory.enter(&open.header, Status::Complete, 0);
             tracked.state = State::Closed { key: open.key, recoverable: false };
             tracked.next_try = Some(tracked.first_seen.saturating_add(self.options.mpl));

@@ -6,6 +6,7 @@ use crate::entry::Entry;
 use crate::event::PeerEvent;
 use crate::journal::Promise;
 use crate::limits::REORDER_FACTOR_MAX;
+use crate::mutation::{Mutation, mutated};
 use crate::sent::Progress;
 use crate::time::Duration;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ impl Peer {
     /// A block of a packet that counts in full.
     pub(super) fn read_member(&mut self, header: &Header, control: &Control) {
         let pn = header.pn.get();
-        let eliciting = header.frame_count > 0 || control.is_ack_eliciting();
+        let eliciting = header.frame_count > 0 || control.is_ack_eliciting() || mutated(Mutation::HeartbeatAcked);
         if self.pair.report.received(self.now, pn, eliciting) {
             self.counts.packets_received += 1;
             self.read_clock(header, control);
@@ -184,7 +185,12 @@ impl Peer {
         }
         // Which of the two was taken is known no longer than the record is not released.
         let taken = control.tombs_taken.as_ref().map(|seqs| self.pair.log.entomb(seqs)).unwrap_or_default();
-        let released = self.pair.log.acknowledge(ack.cum, &ack.chain)?;
+        let mut released = self.pair.log.acknowledge(ack.cum, &ack.chain)?;
+        if mutated(Mutation::SackReleases)
+            && let Some(max) = control.sack.as_ref().and_then(wire::RangeSet::max)
+        {
+            released.extend(self.pair.log.release(max));
+        }
         if !taken.is_empty() {
             self.counts.tombstones_taken += taken.count();
             self.events.push_back(PeerEvent::TombstonesTaken { seqs: taken });

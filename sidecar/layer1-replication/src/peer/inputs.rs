@@ -8,6 +8,7 @@ use crate::entry::{Entry, ReceivedMeta};
 use crate::event::{Closure, PeerEvent, PersistToken, Verdict};
 use crate::inbound::{Delivery, StreamFault};
 use crate::journal::Promise;
+use crate::mutation::{Mutation, mutated};
 use crate::receiver::{Novelty, meta_of};
 use crate::time::Timestamp;
 use alloc::vec::Vec;
@@ -80,7 +81,7 @@ impl Peer {
     }
 
     fn read_reset(&mut self, header: &Header, control: &Control) {
-        match control.reset {
+        match control.reset.filter(|_| !mutated(Mutation::ResetIgnored)) {
             Some(ResetReason::Superseded) if self.association.is_about_me(header) => self.alarm_once(Alarm::Superseded),
             Some(ResetReason::Forked) if self.association.is_about_me(header) => self.alarm_once(Alarm::Cloned),
             // First contact is tried again at growing intervals anyway: that is all there is to do where there is no room.

@@ -7,6 +7,7 @@ use super::Peer;
 use crate::alarm::Alarm;
 use crate::event::PeerEvent;
 use crate::limits;
+use crate::mutation::{Mutation, mutated};
 use crate::time::Timestamp;
 use crate::timers::Timer;
 use wire::PacketNumber;
@@ -119,6 +120,9 @@ impl Peer {
         record.carrier = 0;
         record.losses = record.losses.saturating_add(1);
         let (losses, seq) = (record.losses, record.head.seq);
+        if mutated(Mutation::LossForgotten) {
+            return;
+        }
         self.make_ready(seq.get());
         if losses == limits::LOSSES_POISONED {
             self.alarm(Alarm::Poisoned { seq, losses });
@@ -219,7 +223,8 @@ impl Peer {
             pair.recovery.pto_count = 0;
         }
         let blocked = pair.scheduler.waiting_for_credit() > 0 || pair.recovery.starved || pair.recovery.suspended;
-        let needed = self.is_open() && (self.pair.packets.open().in_flight > 0 || blocked);
+        let needed =
+            !mutated(Mutation::PtoNever) && self.is_open() && (self.pair.packets.open().in_flight > 0 || blocked);
         if !needed {
             self.timers.cancel(Timer::Pto);
         } else if !self.timers.is_set(Timer::Pto) {

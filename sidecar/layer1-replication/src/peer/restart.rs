@@ -11,6 +11,7 @@ use crate::entry::{Entry, ReceivedMeta};
 use crate::event::PeerEvent;
 use crate::inbound::Exchanges;
 use crate::inbound::{Delivery, InboundStream};
+use crate::mutation::{Mutation, mutated};
 use crate::scheduler::is_small;
 use crate::sent::SentPacket;
 use crate::time::Timestamp;
@@ -30,7 +31,9 @@ impl Peer {
                 self.pair.streams.note(&head);
                 self.replay_sent(head, payload_digest, charged);
             }
+            Entry::Received(_) if mutated(Mutation::ReceivedNotReplayed) => {}
             Entry::Received(meta) => self.replay_received(meta),
+            Entry::Acked { .. } if mutated(Mutation::AckedNotReplayed) => {}
             Entry::Acked { una, .. } => {
                 self.pair.log.release(una);
             }
@@ -49,6 +52,7 @@ impl Peer {
                 self.numbers.restore(reserved_below);
                 self.counts.floor = self.counts.floor.max(floor);
             }
+            Entry::Granted { .. } if mutated(Mutation::GrantNotReplayed) => {}
             Entry::Granted { max_log_bytes, max_exchanges, max_stream_bytes } => {
                 self.pair.grant.granted(&Credit { max_log_bytes, max_exchanges, max_stream_bytes });
             }
@@ -294,7 +298,9 @@ impl Peer {
             payload_digest: record.payload_digest,
             charged: record.charged,
         }));
-        entries.extend(pair.received.above().cloned().map(Entry::Held));
+        if !mutated(Mutation::CheckpointForgetsHeld) {
+            entries.extend(pair.received.above().cloned().map(Entry::Held));
+        }
         entries.push(Entry::PeerJoin(pair.heard.kept));
         entries.push(Entry::PnBlock { reserved_below: self.numbers.requested_below(), floor: self.counts.floor });
         let Credit { max_log_bytes, max_exchanges, max_stream_bytes } = pair.grant.requested();

@@ -13,6 +13,7 @@ use super::slot::Slot;
 use super::{Driver, DriverError};
 use crate::command::Lane;
 use crate::entry::{EngineEntry, FoundEq, Life};
+use crate::mutation::{Mutation, mutated};
 
 impl Driver {
     /// Starts a new segment with a checkpoint.
@@ -50,7 +51,7 @@ impl Driver {
             entry.encode(&mut payload);
             out.push((entry.kind(), payload));
         }
-        for entry in far.checkpoint() {
+        for entry in far.checkpoint().into_iter().filter(|_| !mutated(Mutation::CheckpointForgetsExecutions)) {
             let mut payload = Vec::new();
             entry.encode(&mut payload);
             out.push((entry.kind(), payload));
@@ -62,7 +63,7 @@ impl Driver {
         for (lane, operation, found) in self.archive.records() {
             put(&mut out, EngineEntry::ResultAt { peer: lane.peer, operation, found: FoundEq(*found) });
         }
-        let archived = |lane: &Lane| self.archive.get(*lane).is_some();
+        let archived = |lane: &Lane| self.archive.get(*lane).is_some() || mutated(Mutation::CheckpointForgetsResults);
         for (operation, Lane { peer, stream, .. }) in self.results.iter().filter(|(_, lane)| !archived(lane)) {
             put(&mut out, EngineEntry::Kept { peer: *peer, stream: *stream, operation: *operation, kept: true });
         }
@@ -76,13 +77,13 @@ fn snapshot_slot(peer: EndpointId, slot: &Slot, out: &mut Vec<(u8, Vec<u8>)>) {
         entry.encode(&mut payload);
         out.push((entry.kind(), payload));
     }
-    for place in slot.sent.values() {
+    for place in slot.sent.values().filter(|_| !mutated(Mutation::CheckpointForgetsPlaces)) {
         put(out, EngineEntry::SentAt { peer, place: *place });
     }
     for mark in slot.spool.marks() {
         put(out, EngineEntry::Mark { peer, mark });
     }
-    for found in slot.spool.records().chain(slot.arriving()) {
+    for found in slot.spool.records().chain(slot.arriving()).filter(|_| !mutated(Mutation::CheckpointForgetsSpool)) {
         put(out, EngineEntry::Spooled { peer, found: FoundEq(*found) });
     }
     for (stream, call) in &slot.near_calls {

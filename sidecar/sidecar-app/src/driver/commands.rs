@@ -35,7 +35,9 @@ impl Driver {
     }
 
     fn handle_if_open(&mut self, lane: Lane, command: Command) {
-        if self.slots.get(&lane.peer).is_some_and(|slot| slot.epoch == lane.epoch) {
+        if self.slots.get(&lane.peer).is_some_and(|slot| {
+            slot.epoch == lane.epoch || crate::mutation::mutated(crate::mutation::Mutation::StaleLaneAccepted)
+        }) {
             self.handle_present(command);
         } else {
             // Of an association that is over: the same stream number may be another exchange's by now.

@@ -23,6 +23,7 @@ use super::journal::WhenDurable;
 use super::slot::{FarCall, Writing};
 use crate::command::{Lane, Outgoing};
 use crate::entry::EngineEntry;
+use crate::mutation::{Mutation, mutated};
 use crate::{egress, exchange};
 
 /// Octets of a request that are kept so that it can be tried again after a crash.
@@ -70,7 +71,7 @@ impl Driver {
             self.refuse(peer, request);
             return;
         };
-        let harmless = head.is_some_and(|head| self.harmless(head));
+        let harmless = head.is_some_and(|head| self.harmless(head)) || mutated(Mutation::RetryNonIdempotent);
         let recovery = self.far.recover(&peer, request, operation, harmless);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         slot.writing.insert(response, Writing::default());
@@ -106,11 +107,11 @@ impl Driver {
                     Problem::new(ProblemKind::DuplicateOperation, detail).of(operation).executed(Executed::Maybe);
                 self.answer(peer, request, &problem);
             }
-            Recovery::ResponseIncomplete => {
+            Recovery::ResponseIncomplete if !mutated(Mutation::CutOffAsDone) => {
                 tracing::info!(%operation, "a response was cut off by a restart");
                 self.response_aborted(peer, response, code::INCOMPLETE);
             }
-            Recovery::Finished => self.response_finished(peer, response),
+            Recovery::ResponseIncomplete | Recovery::Finished => self.response_finished(peer, response),
         }
     }
 
@@ -179,7 +180,7 @@ impl Driver {
             Dispatched { peer: lane.peer, stream: lane.stream, operation, attempt, at_ms: self.host.unix_ms_signed() };
         match self.far.dispatch(dispatched) {
             Ok(entries) => {
-                for entry in &entries {
+                for entry in entries.iter().filter(|_| !mutated(Mutation::DispatchAfterCall)) {
                     self.note_far(entry);
                 }
                 if let Some(call) = self.slots.get_mut(&lane.peer).and_then(|slot| slot.far_calls.get_mut(&lane.stream))
@@ -206,6 +207,13 @@ impl Driver {
     pub(super) fn response_begun(&mut self, peer: EndpointId, response: StreamId) {
         let request = StreamId::request(response.exchange());
         let Some(operation) = self.far.by_stream(&peer, request) else { return };
+        if mutated(Mutation::DispatchAfterCall) {
+            for entry in self.far.checkpoint() {
+                if matches!(&entry, FarEntry::Dispatched(dispatched) if dispatched.operation == operation) {
+                    self.note_far(&entry);
+                }
+            }
+        }
         if let Some(entry) = self.far.response_begun(operation) {
             self.note_far(&entry);
         }
@@ -235,7 +243,9 @@ impl Driver {
         // A call that was never dispatched can say so.
         let dispatched = self.far.by_stream(&peer, request).is_some();
         let why = if dispatched { why } else { code::REFUSED };
-        if let Some(slot) = self.slots.get_mut(&peer) {
+        if let Some(slot) = self.slots.get_mut(&peer)
+            && !mutated(Mutation::AbortUntold)
+        {
             slot.peer.reset_stream(now, response, why);
         }
         self.response_finished(peer, response);
