@@ -148,7 +148,9 @@ impl Engine {
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (health, stop) = (Arc::new(admin::Health::default()), CancellationToken::new());
         let (folder, owner) = (config.state.folder.clone(), *preflight.me.as_bytes());
-        let aside = config.state.receive_pool.as_u64().saturating_add(CHECKPOINT_ROOM_BYTES);
+        let pool = config.state.receive_pool.as_u64();
+        // A small volume is not filled by what is set aside on it.
+        let aside = pool.saturating_add(CHECKPOINT_ROOM_BYTES.min(pool / 4));
         let (log, recovered) = off_the_runtime(move || {
             let opened = Log::open(folder.clone(), owner, LogOptions::default()).and_then(|(mut log, recovered)| {
                 log.set_aside(aside)?;
