@@ -146,7 +146,7 @@ impl Association {
         if self.confirmed == Some(sender) {
             return self.judge_confirmed(header, control, to_me);
         }
-        let echoed = if mutated(Mutation::NonceUnchecked) { control.echo } else { Some(self.nonce) };
+        let echoed = if mutated(Mutation::ClosedLifeAccepted) { control.echo } else { Some(self.nonce) };
         if to_me && control.echo.is_some() && control.echo == echoed {
             return Judgement::Confirms(sender);
         }

@@ -46,9 +46,6 @@ impl Default for PeerCredit {
 impl PeerCredit {
     /// Whether anything grew.
     pub(crate) fn join(&mut self, credit: &Credit) -> bool {
-        if mutated(Mutation::CreditOverwritten) {
-            self.given = *credit;
-        }
         join(&mut self.given, credit)
     }
 

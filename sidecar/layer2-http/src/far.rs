@@ -126,7 +126,7 @@ impl Executions {
         }
         let Some(execution) = self.executions.get(&operation) else { return Recovery::Run { attempt: 1 } };
         let made = execution.dispatched.attempt;
-        let again = harmless && (made < MAX_ATTEMPTS || mutated(Mutation::AttemptsUnbounded));
+        let again = harmless && made < MAX_ATTEMPTS;
         let again = if again { Recovery::RunAgain { attempt: made + 1 } } else { Recovery::OutcomeUnknown };
         match (here, execution.phase) {
             _ if mutated(Mutation::DedupeOff) => Recovery::RunAgain { attempt: made + 1 },
@@ -148,8 +148,7 @@ impl Executions {
         let attempt = dispatched.attempt;
         let known = self.executions.get(&dispatched.operation);
         let made = known.map_or(0, |execution| execution.dispatched.attempt);
-        let over = attempt > MAX_ATTEMPTS && !mutated(Mutation::AttemptsUnbounded);
-        if attempt != made + 1 || over {
+        if attempt != made + 1 || attempt > MAX_ATTEMPTS {
             return Err(DispatchError::Attempt { attempt, made });
         }
         let answered = known.is_some_and(|execution| execution.is_live() && execution.phase != Phase::Dispatched);

@@ -11,14 +11,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub(crate) enum Mutation {
     /// An operation that was executed is executed again.
     DedupeOff,
-    /// A call that may be repeated is repeated without end.
-    AttemptsUnbounded,
 }
 
 /// The bugs by their names.
 #[cfg(feature = "mutations")]
-const ALL: [(&str, Mutation); 2] =
-    [("dedupe-off", Mutation::DedupeOff), ("attempts-unbounded", Mutation::AttemptsUnbounded)];
+const ALL: [(&str, Mutation); 1] = [("dedupe-off", Mutation::DedupeOff)];
 
 /// The bug that is on, counted from 1.
 #[cfg(feature = "mutations")]

@@ -11,8 +11,6 @@ use core::sync::atomic::{AtomicU32, Ordering};
 pub(crate) enum Mutation {
     /// What was appended counts as durable before it is.
     AckBeforeDurable,
-    /// A call is accepted before it is durable.
-    AcceptedBeforeDurable,
     /// A call is made before its dispatch mark is durable.
     DispatchNotDurable,
     /// The dispatch mark is written after the call.
@@ -23,8 +21,6 @@ pub(crate) enum Mutation {
     CheckpointForgetsSpool,
     /// A checkpoint leaves out what was executed.
     CheckpointForgetsExecutions,
-    /// A checkpoint leaves out which responses are kept.
-    CheckpointForgetsResults,
     /// A checkpoint leaves out where records lie that were not acknowledged.
     CheckpointForgetsPlaces,
     /// Who read a stream of an association that ended reads on in the next one.
@@ -37,15 +33,13 @@ pub(crate) enum Mutation {
 
 /// The bugs by their names.
 #[cfg(feature = "mutations")]
-const ALL: [(&str, Mutation); 12] = [
+const ALL: [(&str, Mutation); 10] = [
     ("ack-before-durable", Mutation::AckBeforeDurable),
-    ("accepted-before-durable", Mutation::AcceptedBeforeDurable),
     ("dispatch-not-durable", Mutation::DispatchNotDurable),
     ("dispatch-after-call", Mutation::DispatchAfterCall),
     ("retry-non-idempotent", Mutation::RetryNonIdempotent),
     ("checkpoint-forgets-spool", Mutation::CheckpointForgetsSpool),
     ("checkpoint-forgets-executions", Mutation::CheckpointForgetsExecutions),
-    ("checkpoint-forgets-results", Mutation::CheckpointForgetsResults),
     ("checkpoint-forgets-places", Mutation::CheckpointForgetsPlaces),
     ("stale-lane-accepted", Mutation::StaleLaneAccepted),
     ("abort-untold", Mutation::AbortUntold),

@@ -52,7 +52,6 @@ impl Peer {
                 self.numbers.restore(reserved_below);
                 self.counts.floor = self.counts.floor.max(floor);
             }
-            Entry::Granted { .. } if mutated(Mutation::GrantNotReplayed) => {}
             Entry::Granted { max_log_bytes, max_exchanges, max_stream_bytes } => {
                 self.pair.grant.granted(&Credit { max_log_bytes, max_exchanges, max_stream_bytes });
             }

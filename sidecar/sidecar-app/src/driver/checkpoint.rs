@@ -63,7 +63,7 @@ impl Driver {
         for (lane, operation, found) in self.archive.records() {
             put(&mut out, EngineEntry::ResultAt { peer: lane.peer, operation, found: FoundEq(*found) });
         }
-        let archived = |lane: &Lane| self.archive.get(*lane).is_some() || mutated(Mutation::CheckpointForgetsResults);
+        let archived = |lane: &Lane| self.archive.get(*lane).is_some();
         for (operation, Lane { peer, stream, .. }) in self.results.iter().filter(|(_, lane)| !archived(lane)) {
             put(&mut out, EngineEntry::Kept { peer: *peer, stream: *stream, operation: *operation, kept: true });
         }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::Host;
 use crate::command::{BeginError, Found};
-use crate::entry::{self, ENGINE_FIRST, EngineEntry, FAR_FIRST, LAYER2_FIRST, Placed};
+use crate::entry::{self, ENGINE_FIRST, EngineEntry, FAR_FIRST, Placed};
 use crate::exchange::NearExchange;
 use crate::mutation::{Mutation, mutated};
 use crate::record::{self, ReadError};
@@ -148,16 +148,13 @@ impl Journal {
 
     /// Sends the reply after the next commit, which is due now.
     pub(super) fn when_durable(&mut self, waiting: WhenDurable) {
-        match waiting {
-            WhenDurable::Begun(reply, begun) if mutated(Mutation::AcceptedBeforeDurable) => {
-                return drop(reply.send(Ok(begun)));
-            }
+        let waiting = match waiting {
             WhenDurable::Dispatched(reply) if mutated(Mutation::DispatchNotDurable) => {
                 let _ = reply.send(());
                 return;
             }
-            _ => {}
-        }
+            waiting => waiting,
+        };
         self.urgent = true;
         self.waiting.push(waiting);
     }
@@ -310,8 +307,7 @@ impl Journal {
 
 /// Is an entry of this kind made durable later than it must be, on purpose?
 fn is_late(kind: u8) -> bool {
-    let near = (LAYER2_FIRST..FAR_FIRST).contains(&kind) && mutated(Mutation::AcceptedBeforeDurable);
-    near || (FAR_FIRST..ENGINE_FIRST).contains(&kind) && mutated(Mutation::DispatchNotDurable)
+    (FAR_FIRST..ENGINE_FIRST).contains(&kind) && mutated(Mutation::DispatchNotDurable)
 }
 
 #[cfg(test)]

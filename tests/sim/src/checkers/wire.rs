@@ -37,6 +37,8 @@ pub struct Watch {
     newest: BTreeMap<String, u64>,
     files: BTreeMap<String, Packet>,
     reported: BTreeMap<Way, Reported>,
+    /// The records of each packet.
+    carried: BTreeMap<(Way, u64), Vec<u64>>,
     /// Packets published.
     pub packets: u64,
     /// Of them with records.
@@ -94,6 +96,7 @@ impl Watch {
         self.s6_no_salt_twice(shared, index, folder, path);
         self.s6_no_number_twice(shared, nodes, index, planned);
         self.s1_what_is_acknowledged_is_durable(shared, nodes, index, planned);
+        self.s1_what_is_complete_is_durable(shared, nodes, index, planned);
         self.s7_what_was_said_is_not_taken_back(shared, nodes, index, planned);
         s1_what_is_released_is_durable_at_the_receiver(shared, nodes, index);
         s16_a_closed_life_never_comes_back(shared, nodes, index);
@@ -130,6 +133,9 @@ impl Watch {
         if let Some(log) = &planned.control.log {
             let said = self.said.entry(packet.way()).or_default();
             said.pn_floor = said.pn_floor.max(log.pn_floor);
+        }
+        if !packet.seqs.is_empty() {
+            self.carried.insert((packet.way(), packet.pn), packet.seqs.clone());
         }
         self.files.insert(path.to_owned(), packet);
     }
@@ -180,6 +186,30 @@ impl Watch {
         for (low, high) in planned.control.sack.iter().flat_map(RangeSet::iter) {
             if !pair.received.covers(low, high) {
                 shared.blame("S8", format!("node {index} lists records {low} to {high}, which are not durable"));
+            }
+        }
+    }
+
+    /// S1: a packet that is reported as complete was taken in full: every record of it is durable on the disk of who says so.
+    /// Where one of both went back in time, numbers have two meanings.
+    fn s1_what_is_complete_is_durable(&self, shared: &Shared, nodes: &[Node], index: usize, planned: &Planned) {
+        let Some(report) = &planned.control.packets else { return };
+        let sender = nodes.iter().find(|node| node.place.me == planned.recipient).map_or(index, |node| node.index);
+        if has_rewound(shared, nodes, index) || has_rewound(shared, nodes, sender) {
+            return;
+        }
+        let view = nodes[index].disk.view();
+        let Some(pair) = view.pairs.get(&planned.recipient) else { return };
+        if pair.association != Some((planned.incarnation, planned.recipient_incarnation)) {
+            return;
+        }
+        let way = (planned.recipient, planned.recipient_incarnation, nodes[index].place.me, planned.incarnation);
+        for pn in report.complete.values() {
+            let seqs = self.carried.get(&(way, pn)).into_iter().flatten();
+            if let Some(seq) = seqs.copied().find(|seq| !pair.received.contains(*seq)) {
+                let what = format!("node {index} reports packet {pn} as complete and does not hold its record {seq}");
+                shared.blame("S1", what);
+                return;
             }
         }
     }
