@@ -245,6 +245,8 @@ impl Engine {
         file.listen.proxy = format!("127.0.0.1:{}", engine.proxy);
         file.listen.admin = format!("127.0.0.1:{}", engine.admin);
         file.mirror.expected_latency = Duration::from_millis(100);
+        // The disks are small, and as much as this is set aside on them.
+        file.state.receive_pool = sidecar_config::ByteSize::mib(16);
         file.mirror.quiet_min = Duration::from_millis(100);
         file.log.level = LogLevel::Debug;
         let up = Destination {
