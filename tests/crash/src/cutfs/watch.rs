@@ -63,6 +63,7 @@ pub(super) fn role(folder: &'static str, name: &OsStr, is_folder: bool) -> &'sta
         ("state-dir", false) if ends(".log") => "segment",
         ("state-dir", false) if ends(".new") => "prepared",
         ("state-dir", false) if name == "state.lock" => "lock",
+        ("state-dir", false) if name == "reserve" => "reserve",
         (_, false) if name.starts_with(".hoft-check-") => "check",
         ("outbox-dir", false) if ends(".part") => "part",
         ("outbox-dir", false) if ends(".hft") => "packet",
@@ -209,6 +210,7 @@ mod tests {
         assert_eq!(of("state-dir", "0000000000000001.log"), "segment");
         assert_eq!(of("state-dir", "0000000000000001.new"), "prepared");
         assert_eq!(of("state-dir", "state.lock"), "lock");
+        assert_eq!(of("state-dir", "reserve"), "reserve");
         assert_eq!(of("outbox-dir", ".0000000000000001-12345678.hft.part"), "part");
         assert_eq!(of("outbox-dir", "0000000000000001-12345678.hft"), "packet");
         assert_eq!(of("outbox-dir", ".hoft-check-1-0.part"), "check");
