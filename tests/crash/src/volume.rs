@@ -160,7 +160,17 @@ impl Volume {
 
     /// Takes it down and mounts it again, which repairs it from its own journal. Nobody may use it for long.
     pub fn repair(&self) {
-        eventually("the volume can be taken down", || run(Command::new("umount").arg(&self.folder)).ok());
+        let mut told = String::new();
+        eventually("the volume can be taken down", || {
+            run(Command::new("umount").arg(&self.folder))
+                .inspect_err(|error| {
+                    if *error != told {
+                        eprintln!("{error}; it is used by {}", users(&self.folder).join(", "));
+                        told.clone_from(error);
+                    }
+                })
+                .ok()
+        });
         self.mount_again();
     }
 
@@ -186,6 +196,23 @@ impl Volume {
         }
         files
     }
+}
+
+/// Who uses what is in this folder: the program, its process, and the files.
+fn users(folder: &Path) -> Vec<String> {
+    let is_inside = |link: &PathBuf| std::fs::read_link(link).is_ok_and(|target| target.starts_with(folder));
+    let mut users = Vec::new();
+    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let process = process.path();
+        let open = std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let used: Vec<PathBuf> = open.chain([process.join("cwd"), process.join("root")]).filter(is_inside).collect();
+        if !used.is_empty() {
+            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+            let files: Vec<_> = used.iter().filter_map(|link| std::fs::read_link(link).ok()).collect();
+            users.push(format!("{} ({}): {files:?}", name.trim(), process.display()));
+        }
+    }
+    users
 }
 
 impl Drop for Volume {
