@@ -16,8 +16,6 @@ use crate::oracle::{Kind, Outcome, Record};
 use crate::process::PATIENCE;
 use crate::upstream::{answer_to, content, digest};
 
-/// How often a call that may be repeated is made again.
-const ATTEMPTS_MAX: u32 = 200;
 /// Before something is asked or tried again.
 const PAUSE: Duration = Duration::from_millis(25);
 
@@ -211,15 +209,16 @@ impl Caller<'_> {
     }
 
     fn repeated(&self) -> Outcome {
-        let mut last = None;
-        for _ in 0..ATTEMPTS_MAX {
+        let began = Instant::now();
+        loop {
             match self.once() {
                 done @ (Outcome::Answered | Outcome::Wrong(_) | Outcome::Lost(_)) => return done,
-                other => last = Some(other),
+                last if began.elapsed() >= PATIENCE => {
+                    return Outcome::Lost(format!("not answered in {PATIENCE:?}, at last {last:?}"));
+                }
+                _ => thread::sleep(PAUSE),
             }
-            thread::sleep(PAUSE);
         }
-        Outcome::Lost(format!("not answered in {ATTEMPTS_MAX} attempts, at last {last:?}"))
     }
 
     fn operation(&self) -> Outcome {

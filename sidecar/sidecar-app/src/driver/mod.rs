@@ -192,6 +192,7 @@ pub struct Driver {
     blocked: BTreeSet<EndpointId>,
     expiry_due: Timestamp,
     sweep_due: Timestamp,
+    space_due: Timestamp,
     next_slot: usize,
     began: Timestamp,
     started_ms: u64,
@@ -262,7 +263,7 @@ impl Driver {
         let timers = self.slots.values().filter_map(|slot| slot.peer.poll_timeout());
         let membership = self.membership.as_ref().and_then(|membership| membership.wakes(self.publishing));
         let next = timers.chain(membership).min().map_or(EXPIRY_PERIOD, |due| due.since(now));
-        next.min(EXPIRY_PERIOD)
+        next.min(if self.tight { space::LOOK_PERIOD } else { EXPIRY_PERIOD })
     }
 
     fn handle_timeouts(&mut self) -> Result<(), DriverError> {
@@ -276,11 +277,11 @@ impl Driver {
         if now >= self.expiry_due {
             self.expiry_due = now.after(EXPIRY_PERIOD);
             self.expire();
-            self.journal.refill();
             self.hush();
             self.forget_servers();
             self.forget_gone()?;
         }
+        self.look_for_space(now);
         if now >= self.sweep_due {
             self.sweep_due = now.after(SWEEP_PERIOD);
             self.sweep();

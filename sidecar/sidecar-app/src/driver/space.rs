@@ -7,11 +7,25 @@
 //! Invariant: nothing is refused here that was accepted before. Test to read first:
 //! `a_full_disk_refuses_new_calls_and_keeps_what_was_promised`.
 
+use std::time::Duration;
+
+use layer1_replication::Timestamp;
 use wire::EndpointId;
 
 use super::Driver;
 
+/// How often a full disk is looked at for new space: callers are refused until then.
+pub(super) const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
 impl Driver {
+    /// Makes the space set aside whole again if the disk has some.
+    pub(super) fn look_for_space(&mut self, now: Timestamp) {
+        if now >= self.space_due {
+            self.space_due = now.after(LOOK_PERIOD);
+            self.journal.refill();
+        }
+    }
+
     /// Takes notice of whether the space set aside is whole.
     pub(super) fn watch_space(&mut self) {
         let tight = !self.journal.aside().is_whole();
@@ -52,6 +66,8 @@ impl Driver {
 mod tests {
     //! A driver over a log in memory whose disk is full.
     use disk::log::{Fault, MemStorage};
+
+    use super::LOOK_PERIOD;
 
     use crate::command::BeginError;
     use crate::driver::carry::tests::Bench;
@@ -95,6 +111,23 @@ mod tests {
         bench.driver.settle().unwrap();
         assert_eq!(bench.driver.status().log_failure, None);
         bench.begin(2).unwrap();
+    }
+
+    /// It was looked for every ten seconds only, and callers were refused that long although there was space again.
+    #[test]
+    fn a_full_disk_is_looked_at_every_second() {
+        let storage = MemStorage::new();
+        let mut bench = Bench::start_with(&storage, 8 << 20).unwrap();
+        assert!(bench.driver.wait() > LOOK_PERIOD);
+        storage.fail_at(storage.calls(), Fault::Full);
+        bench.traffic(4096).unwrap();
+        bench.driver.settle().unwrap();
+        assert!(bench.driver.tight && bench.driver.wait() <= LOOK_PERIOD);
+        let due = bench.driver.space_due;
+        bench.driver.look_for_space(due);
+        bench.driver.settle().unwrap();
+        assert!(!bench.driver.tight);
+        assert_eq!(bench.driver.space_due, due.after(LOOK_PERIOD));
     }
 
     #[test]
