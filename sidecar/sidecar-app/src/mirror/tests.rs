@@ -409,6 +409,27 @@ fn a_folder_that_goes_away_is_waited_for_and_deletes_nothing() {
     }
 }
 
+/// Sources were kept open while their folder was away, so that a failed file system could not be unmounted and repaired.
+#[test]
+fn nothing_of_a_folder_that_is_away_is_kept_open() {
+    let rig = Rig::new();
+    let away = rig.root.path().join("away");
+    let open = || {
+        let links = fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|link| fs::read_link(link.path()).ok());
+        links.filter(|file| file.starts_with(rig.root.path()) && file.ends_with("1.hft")).count()
+    };
+    let faults = Faults { duplicate: 1.0, delay_ms: (3_000, 3_000), ..Faults::none() };
+    let summary = mirror_while(rig.options(faults), || {
+        rig.put("1.hft", b"1");
+        wait_until("the second copy waits", || tree(&rig.to()).len() == 1 && open() == 1);
+        fs::rename(rig.from(), &away).unwrap();
+        wait_until("it is let go of", || open() == 0);
+        fs::rename(&away, rig.from()).unwrap();
+        rig.wait_until_settled(1);
+    });
+    assert_eq!((summary.counts.delivered, summary.pending), (1, 0));
+}
+
 #[test]
 fn an_obstacle_in_the_far_folder_is_waited_out() {
     let rig = Rig::new();

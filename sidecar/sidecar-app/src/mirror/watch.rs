@@ -2,7 +2,7 @@
 //!
 //! Invariants: during an outage, and while one of the two folders is away, nothing is taken up and
 //! nothing is handed to the copying threads; a folder that is away is never mistaken for an empty
-//! one. It copies nothing itself. Read first: `tests.rs`, `during_an_outage_nothing_arrives`.
+//! one, and nothing of it is kept open. It copies nothing itself. Read first: `tests.rs`, `during_an_outage_nothing_arrives`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -63,6 +63,10 @@ impl<'a> Watch<'a> {
             let now = Instant::now();
             let held = self.is_out(now) | self.is_away();
             self.schedule.hold(held);
+            // An open file keeps a file system that failed from being unmounted and repaired.
+            if self.away == Some(&self.options.from) && self.courier.holds_sources() {
+                self.schedule.let_go();
+            }
             if !held && now >= look_at {
                 self.look(now);
                 // A look that takes long must not take all the time there is.
