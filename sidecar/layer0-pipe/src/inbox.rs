@@ -130,7 +130,8 @@ impl Inbox {
     }
 
     /// Packet numbers of this sender's life below `floor` are closed: their files go, and no copy of them is opened
-    /// again. `u64::MAX` closes a life for good. A floor never sinks. Presence has no floor.
+    /// again. `u64::MAX` closes a life for good: one packet a minute of it is still shown, to be answered, until one is wanted
+    /// after all. A floor never sinks. Presence has no floor.
     pub fn set_floor(&mut self, sender: EndpointId, sender_incarnation: Incarnation, floor: u64) {
         self.memory.set_floor(sender, sender_incarnation, floor);
         let below = self.files.below(sender, sender_incarnation, floor);

@@ -35,6 +35,9 @@ pub(crate) const OPEN_FILES_MAX: usize = 256;
 /// Lives of senders whose packet numbers are kept in memory; the least recently used goes first.
 pub(crate) const SENDER_LIVES_MAX: usize = 4_096;
 
+/// How often a packet of a life that is over is verified and shown to the driver.
+pub(crate) const STALE_SHOWN_EVERY: Duration = Duration::from_secs(60);
+
 /// Newest packet numbers per sender life whose salts are kept.
 pub(crate) const SALTS_KEPT: usize = wire::limits::SALTS_KEPT;
 

@@ -1,15 +1,17 @@
 //! What is remembered of packet numbers: salts, which frames were handed over, and the floor below which all is closed.
 //!
 //! Invariants: only packets whose signature verified get an entry; a number keeps one salt; a frame is handed over
-//! once however many copies of its packet there are; per life of a sender the newest 4,096 numbers are kept.
-//! What this file does not do: touch files. Specification: wire format §3 (pn), §11 checks 8 and 13.
+//! once however many copies of its packet there are; per life of a sender the newest 4,096 numbers are kept. Of a life that is
+//! over one packet a minute still reaches the driver: somebody may live it, and has to be told.
+//! What this file does not do: touch files. Specification: wire format §3 (pn), §11 checks 8, 9 and 13.
 //! Read first: `a_number_with_another_salt_is_a_twin`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use wire::{EndpointId, Header, Incarnation, PacketNumber};
 
-use crate::limits::{PRESENCE_KEPT, SALTS_KEPT, SENDER_LIVES_MAX};
+use crate::limits::{PRESENCE_KEPT, SALTS_KEPT, SENDER_LIVES_MAX, STALE_SHOWN_EVERY};
 
 /// One space of packet numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +113,8 @@ pub(crate) enum Known {
     New,
     /// Below the floor: closed and forgotten.
     BelowFloor,
+    /// Of a life that is closed for good, and another one was shown to the driver a short time ago.
+    Stale,
     /// The same packet, and nothing new can come from it.
     Closed,
     /// The same packet, of which frames are missing.
@@ -129,19 +133,39 @@ struct Numbers {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     lives: BTreeMap<Life, Numbers>,
-    floors: BTreeMap<(EndpointId, Incarnation), (u64, u64)>,
+    floors: BTreeMap<(EndpointId, Incarnation), Floor>,
     uses: u64,
+}
+
+/// Below which number a sender's life is closed; `u64::MAX`: for good.
+#[derive(Debug, Default)]
+struct Floor {
+    at: u64,
+    used: u64,
+    /// When a packet of a life that is closed for good was shown to the driver last.
+    shown: Option<Duration>,
+}
+
+impl Floor {
+    const fn is_final(&self) -> bool {
+        self.at == u64::MAX
+    }
+
+    /// Whether the driver is to see one more of a life that is over, to answer it.
+    fn shows(&self, now: Duration) -> bool {
+        self.is_final() && self.shown.is_none_or(|shown| now.saturating_sub(shown) >= STALE_SHOWN_EVERY)
+    }
 }
 
 impl Memory {
     /// Raises the floor of a sender's life: numbers below it are closed.
     pub(crate) fn set_floor(&mut self, sender: EndpointId, incarnation: Incarnation, floor: u64) {
         self.uses += 1;
-        let entry = self.floors.entry((sender, incarnation)).or_insert((0, 0));
-        *entry = (entry.0.max(floor), self.uses);
-        let floor = entry.0;
+        let entry = self.floors.entry((sender, incarnation)).or_default();
+        (entry.at, entry.used) = (entry.at.max(floor), self.uses);
+        let floor = entry.at;
         if self.floors.len() > SENDER_LIVES_MAX {
-            let oldest = self.floors.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);
+            let oldest = self.floors.iter().min_by_key(|(_, floor)| floor.used).map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 self.floors.remove(&oldest);
             }
@@ -157,16 +181,29 @@ impl Memory {
         }
     }
 
-    /// Whether the packet's number is below its floor; presence has none.
-    pub(crate) fn below_floor(&self, key: &PacketKey, presence: bool) -> bool {
-        let floor = self.floors.get(&(key.life.sender, key.life.incarnation));
-        !presence && floor.is_some_and(|(floor, _)| key.pn.get() < *floor)
+    /// A packet of a life that is closed for good goes to the driver, which decides anew what that life is.
+    pub(crate) fn stale_shown(&mut self, key: &PacketKey, now: Duration) {
+        if let Some(floor) = self.floors.get_mut(&(key.life.sender, key.life.incarnation)) {
+            floor.shown = Some(now);
+        }
     }
 
-    /// Check 8 for a header that is not yet verified.
-    pub(crate) fn known(&self, key: &PacketKey, salt: &[u8; 32], presence: bool) -> Known {
-        if self.below_floor(key, presence) {
-            return Known::BelowFloor;
+    /// The driver wants a packet of this life: it is not closed for good.
+    pub(crate) fn reopen(&mut self, key: &PacketKey) {
+        let life = (key.life.sender, key.life.incarnation);
+        if self.floors.get(&life).is_some_and(Floor::is_final) {
+            self.floors.remove(&life);
+        }
+    }
+
+    /// Checks 8 and 9 for a header that is not yet verified. Presence has no floor.
+    pub(crate) fn known(&self, key: &PacketKey, salt: &[u8; 32], presence: bool, now: Duration) -> Known {
+        let floor = self.floors.get(&(key.life.sender, key.life.incarnation)).filter(|_| !presence);
+        match floor.filter(|floor| key.pn.get() < floor.at) {
+            Some(floor) if floor.shows(now) => {}
+            Some(floor) if floor.is_final() => return Known::Stale,
+            Some(_) => return Known::BelowFloor,
+            None => {}
         }
         match self.get(key) {
             None => Known::New,
@@ -226,6 +263,8 @@ mod tests {
     use super::*;
     use crate::testkit::header;
 
+    const NOW: Duration = Duration::ZERO;
+
     fn enter(memory: &mut Memory, pn: u64, salt: u8) {
         let mut header = header(pn);
         header.salt = [salt; 32];
@@ -237,16 +276,16 @@ mod tests {
         let mut memory = Memory::default();
         enter(&mut memory, 5, 1);
         let key = PacketKey::of(&header(5));
-        assert_eq!(memory.known(&key, &[1; 32], false), Known::Closed);
-        assert_eq!(memory.known(&key, &[2; 32], false), Known::Twin);
-        assert_eq!(memory.known(&PacketKey::of(&header(6)), &[1; 32], false), Known::New);
+        assert_eq!(memory.known(&key, &[1; 32], false, NOW), Known::Closed);
+        assert_eq!(memory.known(&key, &[2; 32], false, NOW), Known::Twin);
+        assert_eq!(memory.known(&PacketKey::of(&header(6)), &[1; 32], false, NOW), Known::New);
     }
 
     #[test]
     fn a_partial_packet_is_unfinished() {
         let mut memory = Memory::default();
         memory.enter(&header(5), Status::Partial, 400);
-        assert_eq!(memory.known(&PacketKey::of(&header(5)), &header(5).salt, false), Known::Unfinished);
+        assert_eq!(memory.known(&PacketKey::of(&header(5)), &header(5).salt, false, NOW), Known::Unfinished);
     }
 
     #[test]
@@ -256,9 +295,9 @@ mod tests {
             enter(&mut memory, pn, 1);
         }
         for pn in 1..=3 {
-            assert_eq!(memory.known(&PacketKey::of(&header(pn)), &[1; 32], false), Known::New);
+            assert_eq!(memory.known(&PacketKey::of(&header(pn)), &[1; 32], false, NOW), Known::New);
         }
-        assert_eq!(memory.known(&PacketKey::of(&header(4)), &[1; 32], false), Known::Closed);
+        assert_eq!(memory.known(&PacketKey::of(&header(4)), &[1; 32], false, NOW), Known::Closed);
     }
 
     #[test]
@@ -268,8 +307,8 @@ mod tests {
         let key = PacketKey::of(&header(5));
         memory.set_floor(key.life.sender, key.life.incarnation, 6);
         memory.set_floor(key.life.sender, key.life.incarnation, 2); // a floor never sinks
-        assert_eq!(memory.known(&key, &[9; 32], false), Known::BelowFloor);
-        assert_eq!(memory.known(&key, &[9; 32], true), Known::New);
+        assert_eq!(memory.known(&key, &[9; 32], false, NOW), Known::BelowFloor);
+        assert_eq!(memory.known(&key, &[9; 32], true, NOW), Known::New);
         assert!(memory.get(&key).is_none());
     }
 

@@ -38,14 +38,16 @@ impl Inbox {
         let Verified { header, control, presence, table } = verified;
         let key = PacketKey::of(&header);
         tracked.mine = true;
-        let wanted_before = self.memory.known(&key, &header.salt, presence) == Known::Unfinished;
+        let wanted_before = self.memory.known(&key, &header.salt, presence, turn.now) == Known::Unfinished;
         if !wanted_before {
             self.progress += 1;
+            self.memory.stale_shown(&key, turn.now);
             let verdict = (turn.sink)(Arrival::Packet { file: turn.id, header: &header, control: &control });
             if !self.obey(turn, &mut tracked, before, verdict) {
                 self.not_used(turn, tracked, &header, presence, verdict);
                 return false;
             }
+            self.memory.reopen(&key);
             tracked.changed_at = turn.now;
             tracked.pause = RETRY_MIN;
         }
@@ -97,6 +99,7 @@ impl Inbox {
         verdict: Verdict,
     ) {
         if verdict == Verdict::Wait {
+            self.memory.reopen(&PacketKey::of(header));
             tracked.state = State::Waiting(PacketKey::of(header));
             self.files.put(turn.id, tracked);
         } else if presence {

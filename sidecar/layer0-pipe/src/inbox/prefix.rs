@@ -6,6 +6,7 @@
 //! Specification: wire format §11. Read first: the tests in `inbox/tests/hostile.rs`.
 
 use std::io;
+use std::time::Duration;
 
 use disk::dir::ReadFile;
 use identity::{FrameOpener, open_prefix, verify_prefix};
@@ -20,6 +21,8 @@ use super::numbers::{Known, Memory, PacketKey, Status};
 pub(crate) struct Context<'a> {
     pub(crate) locals: &'a [Local],
     pub(crate) memory: &'a Memory,
+    /// Monotonic time.
+    pub(crate) now: Duration,
     /// Unix time in milliseconds, for the validity of pinned keys.
     pub(crate) unix_ms: i64,
     /// Whether this very file was closed as partial before and its re-check is due.
@@ -33,7 +36,7 @@ pub(crate) enum Look {
     Wait(Reject),
     /// Never usable.
     Junk(Reject),
-    /// Nothing new can come from it: `pn_floor` or `pn_closed`.
+    /// Nothing new can come from it: `pn_floor`, `pn_closed` or `incarnation_stale`.
     Closed(Reject),
     /// A copy of a cut file that is not longer than that one yet.
     Repeats,
@@ -110,7 +113,7 @@ pub(crate) fn look(context: &Context<'_>, file: &dyn ReadFile, read: &mut u64) -
     })
 }
 
-/// Checks 6 to 8, on bytes nobody vouches for yet: they only drop.
+/// Checks 6 to 9, on bytes nobody vouches for yet: they only drop.
 fn judge_unverified(context: &Context<'_>, local: &Local, header: &Header, len: u64) -> Result<Known, Look> {
     if context.locals.iter().any(|local| local.owns(&header.sender)) {
         return Err(Look::Junk(Reject::Reflected));
@@ -119,8 +122,9 @@ fn judge_unverified(context: &Context<'_>, local: &Local, header: &Header, len: 
         local.peer_keys.check_signing_key(header.signing_key, context.unix_ms).map_err(Look::Junk)?;
     }
     let key = PacketKey::of(header);
-    let known = context.memory.known(&key, &header.salt, local.is_presence(&header.recipient));
+    let known = context.memory.known(&key, &header.salt, local.is_presence(&header.recipient), context.now);
     match known {
+        Known::Stale => Err(Look::Closed(Reject::IncarnationStale)),
         Known::BelowFloor => Err(Look::Closed(Reject::PnFloor)),
         Known::Closed => Err(Look::Closed(Reject::PnClosed)),
         Known::Unfinished if !context.revisit && repeats_a_cut_file(context.memory, &key, header, len) => {

@@ -68,6 +68,7 @@ impl Inbox {
         let context = Context {
             locals: &self.locals,
             memory: &self.memory,
+            now: turn.now,
             unix_ms: self.unix_ms(turn.now),
             revisit: matches!(before, State::Closed { .. }),
         };

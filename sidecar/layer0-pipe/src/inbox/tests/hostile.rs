@@ -1,6 +1,7 @@
 //! Files that nobody sent to me: spoofed, replayed, reflected, re-addressed, damaged, lying, or no packets at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use disk::dir::MemDir;
 use proptest::prelude::*;
@@ -8,7 +9,7 @@ use wire::header::{Header, set_crc};
 use wire::{Reject, Suite};
 
 use crate::testkit::*;
-use crate::{Closure, Inbox, InboxOptions, Outbox, OutboxOptions};
+use crate::{Closure, Inbox, InboxOptions, Outbox, OutboxOptions, Verdict};
 
 /// Changes the header in place and makes its CRC good again.
 fn edit(bytes: &mut [u8], change: impl FnOnce(&mut [u8])) {
@@ -166,6 +167,36 @@ fn below_the_floor_nothing_is_opened() {
     assert!(world.settle().is_empty());
     assert_eq!(world.inbox.counters().reject(Reject::PnFloor), 1);
     assert!(world.folder.files().is_empty());
+}
+
+#[test]
+fn somebody_who_lives_a_life_that_is_over_is_heard_once_a_minute() {
+    let mut world = World::new(Suite::Signed);
+    world.inbox.set_floor(north(), NORTH_LIFE, u64::MAX);
+    world.verdict = Verdict::Ignore;
+    let mut shown = 0;
+    for minute in 0..3 {
+        for number in 1..=5 {
+            world.deliver(&plan(minute * 10 + number, three_frames()));
+        }
+        let got = world.run(Duration::from_secs(59));
+        shown += got.packets.len();
+        assert!(got.frames.is_empty() && got.closed.is_empty());
+        world.run(Duration::from_secs(1));
+    }
+    assert_eq!(shown, 3);
+    assert_eq!(world.inbox.counters().reject(Reject::IncarnationStale), 12);
+    assert!(world.folder.files().is_empty());
+}
+
+#[test]
+fn a_life_that_the_driver_wants_after_all_is_read_again() {
+    let mut world = World::new(Suite::Signed);
+    world.inbox.set_floor(north(), NORTH_LIFE, u64::MAX);
+    for number in 1..=3 {
+        world.deliver(&plan(number, three_frames()));
+        assert_eq!(world.settle().closures(), [(number, Closure::Complete)]);
+    }
 }
 
 #[test]
