@@ -159,6 +159,12 @@ pub enum EnvelopeError {
 }
 
 impl Envelope {
+    /// How many attempts were made before this one, as its sender says.
+    #[must_use]
+    pub fn attempts_before(&self) -> u32 {
+        self.attempt.unwrap_or(1).saturating_sub(1)
+    }
+
     /// The payload of an EVENT: `operation` reached `state` at `at_ms` (Unix ms).
     #[must_use]
     pub fn event(operation: OperationId, state: State, at_ms: i64) -> Self {
