@@ -131,7 +131,7 @@ pub struct FarExchange {
     pub response: RecordWriter,
     /// To be committed before the first upstream byte.
     pub dispatch: DispatchMark,
-    /// 1 for the first try; a restart may try again.
+    /// 1 for the first try; a restart may try again, and so may a caller who does not know whether it arrived.
     pub attempt: u32,
     /// Cancelled when the caller does not want the response any more.
     pub cancelled: CancellationToken,

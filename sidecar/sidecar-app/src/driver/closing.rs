@@ -9,7 +9,8 @@
 //! | anything else | *outcome unknown* |
 //!
 //! A call that is sent again gets a new stream at once; its records are copied as the far side gives credit, and writers and
-//! readers keep their lanes, which lead to the new streams ([`Driver::present`]). Invariants: an original is given up only
+//! readers keep their lanes, which lead to the new streams ([`Driver::present`]). If some of it may have been sent before, its head
+//! says so by the number of its attempt, and neither side says any more that it was not executed. Invariants: an original is given up only
 //! when its copy is durable, so that a crash at any time leaves the request intact; a call has one stream. Whether the far side
 //! made it before is the far side's to know: it is the same operation. Test to read first: `closing/tests.rs`.
 
@@ -98,15 +99,15 @@ impl Driver {
             }
             let circumstances = Circumstances {
                 repeatable: call.repeatable,
-                // A repeatable one that was moved before may have been sent before.
                 sent: call.request.any_appended(|seq| seq <= una || sent.contains(&seq))
                     || !call.request.is_intact()
-                    || call.moved && call.repeatable,
+                    || call.sent_before,
                 intact: call.request.is_whole()
                     || call.request.is_intact() && slot.writing.get(&request).is_some_and(Writing::is_open),
                 given: call.given && !call.retain,
                 answered: self.near.get(call.operation).is_some_and(|view| view.status.is_some()),
             };
+            call.sent_before = circumstances.sent;
             match Fate::of(circumstances) {
                 Fate::SentAgain => moving.push(slot.take_along(peer, request, call)),
                 Fate::Ends(state, kind, executed) => {
@@ -155,7 +156,7 @@ impl Driver {
         let (operation, retain) = (call.operation, call.retain);
         tracing::info!(%operation, %peer, exchange = request.exchange(), "a call is sent again");
         call.request.association_closed();
-        (call.response, call.request_ended, call.problem, call.moved) = (response, false, None, true);
+        (call.response, call.request_ended, call.problem) = (response, false, None);
         slot.spool.open(response);
         let writing = match writer {
             Some((lane, parked)) => {

@@ -73,6 +73,8 @@ impl Driver {
         };
         let harmless = head.is_some_and(|head| self.harmless(head)) || mutated(Mutation::RetryNonIdempotent);
         let recovery = self.far.recover(&peer, request, operation, harmless);
+        // What an earlier life of this endpoint made of it is not known here.
+        let attempts_before = head.map_or(0, |head| head.envelope.attempts_before());
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         slot.writing.insert(response, Writing::default());
         let replayable = harmless;
@@ -80,6 +82,7 @@ impl Driver {
         let call = FarCall {
             operation,
             replayable,
+            attempts_before,
             cancelled: cancelled.clone(),
             dispatched: known == Some(operation),
             request_read: false,
@@ -91,7 +94,8 @@ impl Driver {
             && !full
         {
             let lane = slot.lane(peer, request);
-            let far = exchange::far_exchange(&self.outlets.handle, lane, attempt, cancelled);
+            let mut far = exchange::far_exchange(&self.outlets.handle, lane, attempt, cancelled);
+            far.attempt = attempt.saturating_add(attempts_before);
             let _ = self.outlets.egress.send(far);
             return;
         }
@@ -99,7 +103,10 @@ impl Driver {
         let lane = slot.lane(peer, request);
         self.request_reader_dropped(lane, false);
         match recovery {
-            Recovery::Run { .. } | Recovery::RunAgain { .. } => self.answer(peer, request, &journal_full(operation)),
+            Recovery::Run { .. } | Recovery::RunAgain { .. } => {
+                let problem = egress::of_attempt(journal_full(operation), attempts_before.saturating_add(1));
+                self.answer(peer, request, &problem);
+            }
             Recovery::OutcomeUnknown => self.answer(peer, request, &Problem::outcome_unknown(operation)),
             Recovery::Duplicate => {
                 let detail = "an operation of this id was executed already";
@@ -193,10 +200,17 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(%operation, %error, "a call was not dispatched");
                 if error == DispatchError::Full {
-                    self.answer(lane.peer, lane.stream, &journal_full(operation));
+                    let problem =
+                        egress::of_attempt(journal_full(operation), self.attempts_before(&lane).saturating_add(1));
+                    self.answer(lane.peer, lane.stream, &problem);
                 }
             }
         }
+    }
+
+    fn attempts_before(&self, lane: &Lane) -> u32 {
+        let call = self.slots.get(&lane.peer).and_then(|slot| slot.far_calls.get(&lane.stream));
+        call.map_or(0, |call| call.attempts_before)
     }
 
     fn far_operation(&self, peer: EndpointId, request: StreamId) -> Option<OperationId> {

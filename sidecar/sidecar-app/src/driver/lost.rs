@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 
 use disk::log::Position;
 use layer1_replication::PeerEvent;
+use layer2_http::bhttp::SectionLimit;
+use layer2_http::head::RequestHead;
 use layer2_http::near::{NearEntry, Operations};
 use layer2_http::operation::{Executed, OperationId, State};
 use layer2_http::problem::ProblemKind;
-use wire::record::{FIRST_STORED_KIND, RecordHeader};
+use wire::record::{FIRST_STORED_KIND, RecordHeader, kind};
 use wire::{EndpointId, Seq, StreamId};
 
 use super::Driver;
@@ -168,6 +170,14 @@ impl Driver {
         self.near.begun(operation).is_some_and(|begun| super::near::repeatable(&begun.method, head))
     }
 
+    /// Whether a request may have been sent before: its head says so, or is not held any more.
+    pub(super) fn was_attempted(&mut self, request: &KeptRequest) -> bool {
+        let head = request.records().next().filter(|(found, _)| found.head.kind == kind::HEAD);
+        let payload = head.and_then(|(found, _)| self.journal.payload_if_held(found));
+        let head = payload.and_then(|payload| RequestHead::decode_within(&payload, SectionLimit::new(usize::MAX)).ok());
+        head.is_none_or(|head| head.envelope.attempts_before() > 0)
+    }
+
     /// Whole responses of associations that ended are stored results.
     pub(super) fn resume_responses(&mut self, responses: BTreeMap<OperationId, (EndpointId, Spool)>) {
         for (operation, (peer, spool)) in responses {
@@ -198,6 +208,7 @@ impl Driver {
     ) -> Option<KeptRequest> {
         let mut kept = outlived.requests.remove(&operation).unwrap_or_default();
         let repeatable = self.is_repeatable(operation, &kept);
+        let decided_before = !outlived.lost.contains_key(&operation);
         let lost = match outlived.lost.get(&operation) {
             Some(lost) => *lost,
             // It was decided that it is sent again; that it may be was known then.
@@ -205,7 +216,8 @@ impl Driver {
             None if kept.is_unbegun() => Lost { sent: true, given: false },
             None if kept.copies_to_end() && !ended => {
                 let mut call = NearCall::new(operation, request.response_of(), true, repeatable);
-                (call.request, call.reader, call.moved) = (kept, false, true);
+                call.sent_before = self.was_attempted(&kept);
+                (call.request, call.reader) = (kept, false);
                 self.resume_copy(peer, request, call);
                 return None;
             }
@@ -222,6 +234,8 @@ impl Driver {
         match Fate::of(circumstances) {
             Fate::SentAgain => {
                 let mut call = NearCall::new(operation, request.response_of(), true, repeatable);
+                // What was known when it was decided is not known any more; one that may not be repeated was never sent then.
+                call.sent_before = circumstances.sent || decided_before && repeatable || self.was_attempted(&kept);
                 (call.request, call.reader) = (kept, false);
                 self.send_again(peer, Moving::alone(call));
             }

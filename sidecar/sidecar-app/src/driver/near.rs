@@ -21,6 +21,7 @@ use super::Driver;
 use super::journal::WhenDurable;
 use super::slot::{NearCall, Writing};
 use crate::command::{BeginCall, BeginError, Found, Lane, Outgoing, StoredResult};
+use crate::egress;
 use crate::entry::EngineEntry;
 use crate::exchange::{self, NearExchange};
 
@@ -168,7 +169,7 @@ impl Driver {
             self.note_near(&entry);
         }
         if let Some(call) = self.near_call(peer, request) {
-            call.problem = problem;
+            call.problem = problem.map(|problem| egress::of_attempt(problem, 1 + u32::from(call.sent_before)));
         }
     }
 
@@ -347,11 +348,11 @@ impl Driver {
     /// The far side ended its response as failed.
     pub(super) fn response_reset(&mut self, peer: EndpointId, request: StreamId, why: u64) {
         let Some(call) = self.near_call(peer, request) else { return };
-        let (operation, retain) = (call.operation, call.retain);
+        let (operation, retain, sent_before) = (call.operation, call.retain, call.sent_before);
         call.response_over |= retain;
         let begun = self.near.get(operation).is_some_and(|view| view.status.is_some());
         let (state, kind, executed) = match (why, begun) {
-            (code::REFUSED, _) => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
+            (code::REFUSED, _) if !sent_before => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
             (_, true) => (State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes),
             // It had begun to answer, or it would say that it did not execute; a reset overtakes what it cuts off.
             (code::INCOMPLETE, false) => (State::Unknown, ProblemKind::ResponseIncomplete, Executed::Maybe),

@@ -468,9 +468,11 @@ impl Driver {
         let now = self.host.now();
         let response = request.response_of();
         let repeatable = self.is_repeatable(operation, &kept);
-        let Some(slot) = self.slots.get_mut(&peer) else { return };
         let mut call = NearCall::new(operation, response, true, repeatable);
+        // One that may not be repeated is sent again only if it never was.
+        call.sent_before = repeatable && self.was_attempted(&kept);
         (call.reader, call.request) = (false, kept);
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
         call.request_ended = gathered.requests_ended.contains(&(peer, request)) || slot.has_end(request);
         slot.spool.open(response);
         let given_up = slot.spool.taken(response) > 0;

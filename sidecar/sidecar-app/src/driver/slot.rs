@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use disk::log::{LogError, Position};
 use layer0_pipe::{FileId, PacketPlan, PlannedRecord};
 use layer1_replication::{AppendError as Refusal, Entry, Peer, PersistToken, ReceivedMeta, Timestamp, Transmit};
+use layer2_http::bhttp::SectionLimit;
+use layer2_http::head::RequestHead;
 use layer2_http::operation::OperationId;
 use layer2_http::problem::Problem;
 use tokio::sync::oneshot;
@@ -114,8 +117,8 @@ pub(super) struct NearCall {
     pub(super) repeatable: bool,
     /// The caller was given some of the response.
     pub(super) given: bool,
-    /// It went by another association before.
-    pub(super) moved: bool,
+    /// Some of it may have gone by an association before: what the far side says of it is not all there is to know.
+    pub(super) sent_before: bool,
     /// Its request, as long as it may be needed again.
     pub(super) request: KeptRequest,
 }
@@ -125,6 +128,8 @@ pub(super) struct FarCall {
     pub(super) operation: OperationId,
     /// The request may be executed again after a crash: it is kept until the response ended.
     pub(super) replayable: bool,
+    /// Attempts of which its caller does not know what became, and this log neither.
+    pub(super) attempts_before: u32,
     pub(super) cancelled: CancellationToken,
     /// Its dispatch mark stands.
     pub(super) dispatched: bool,
@@ -343,7 +348,12 @@ impl Slot {
                 tracing::error!(position = %record.position, "a record of a request cannot be read");
                 return Err(Progress::Broken);
             };
-            let copied = self.append_now(now, stream, Outgoing::again(&record, payload));
+            let sent_before = self.near_calls.get(&stream).is_some_and(|call| call.sent_before);
+            let again = match next_attempt(&record, &payload).filter(|_| sent_before) {
+                Some(head) => Outgoing::plain(kind::HEAD, head),
+                None => Outgoing::again(&record, payload),
+            };
+            let copied = self.append_now(now, stream, again);
             let Some(call) = self.near_calls.get_mut(&stream) else { return Err(Progress::Broken) };
             match copied {
                 Ok(_) if record.head.kind == kind::FIN => return Err(Progress::Finished),
@@ -556,6 +566,14 @@ impl Slot {
     }
 }
 
+/// A request's head as it goes after an attempt that may have arrived: the far side may have forgotten that one.
+fn next_attempt(record: &Found, payload: &[u8]) -> Option<Bytes> {
+    let mut head = (record.head.kind == kind::HEAD)
+        .then(|| RequestHead::decode_within(payload, SectionLimit::new(usize::MAX)).ok())??;
+    head.envelope.attempt = Some(head.envelope.attempts_before().saturating_add(2));
+    head.encode().ok()
+}
+
 impl Writing {
     /// More may be written.
     pub(super) fn is_open(&self) -> bool {
@@ -585,7 +603,7 @@ impl NearCall {
             problem: None,
             repeatable,
             given: false,
-            moved: false,
+            sent_before: false,
             request: KeptRequest::default(),
         }
     }

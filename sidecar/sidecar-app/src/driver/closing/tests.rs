@@ -3,6 +3,9 @@
 use disk::log::{Fault, MemStorage};
 use layer1_replication::Config as ReplicationConfig;
 use layer2_http::body::BodyCheck;
+use layer2_http::head::RequestHead;
+use layer2_http::problem::Problem;
+use wire::record::kind;
 
 use super::*;
 use crate::command::{Command, Outgoing, ReadReply};
@@ -214,6 +217,74 @@ fn a_whole_response_stays_and_a_half_one_is_never_delivered() {
     bench.driver.checkpoint().unwrap();
     drop(bench);
     assert_eq!(Bench::start(&storage).result(kept.operation), None);
+}
+
+/// How the far side refuses a request: by an answer, or by a reset alone.
+fn refuse(far: &mut Far, request: StreamId, answers: bool) {
+    if !answers {
+        far.peer.reset_stream(far.now, request.response_of(), code::REFUSED);
+        return;
+    }
+    let problem = Problem::new(ProblemKind::RouteDenied, "no").executed(Executed::No);
+    let (head, _) = crate::egress::problem_head(&problem, "far");
+    far.append(request.response_of(), kind::HEAD, head);
+    far.append(request.response_of(), kind::FIN, Outgoing::fin(&BodyCheck::new()).payload);
+}
+
+#[test]
+fn a_call_that_was_sent_before_is_not_said_to_be_unexecuted_because_it_is_refused_now() {
+    for answers in [true, false] {
+        for restart in [false, true] {
+            let storage = MemStorage::new();
+            let (mut bench, mut first) = associated(&storage);
+            let mut second = far(2);
+            let (callers, opening) = calls(&mut bench, &mut first, &mut second);
+            open(&mut bench, &opening).unwrap();
+            bench.talk(&mut second);
+            let asked = second.asked();
+            let attempts = asked.iter().map(|asked| {
+                let (_, head) = &second.received[&asked.stream][&0];
+                (asked.operation, RequestHead::decode(head).unwrap().envelope.attempt)
+            });
+            let expected = [(1, Some(2)), (3, Some(2)), (4, None)].map(|(n, attempt)| (operation(n), attempt));
+            assert_eq!(attempts.collect::<Vec<_>>(), expected);
+            if restart {
+                drop((callers, bench));
+                bench = Bench::start(&storage);
+            }
+            for asked in asked {
+                refuse(&mut second, asked.stream, answers);
+            }
+            bench.talk(&mut second);
+            let place = format!("answers {answers}, restart {restart}");
+            for n in [1, 3] {
+                let view = bench.view(operation(n));
+                assert_eq!((view.state, view.executed), (State::Unknown, Some(Executed::Maybe)), "{place}: {n}");
+            }
+            let unsent = bench.view(operation(4));
+            assert_eq!((unsent.state, unsent.executed), (State::Failed, Some(Executed::No)), "{place}");
+        }
+    }
+}
+
+#[test]
+fn every_life_of_the_far_side_learns_the_number_of_the_attempt() {
+    let storage = MemStorage::new();
+    let (mut bench, mut first) = associated(&storage);
+    let put = bench.call(1, "PUT", None, true);
+    bench.talk(&mut first);
+    for life in 2..6_u8 {
+        let mut next = far(life);
+        bench.talk(&mut next);
+        let asked = next.asked();
+        let (_, head) = &next.received[&asked[0].stream][&0];
+        assert_eq!(RequestHead::decode(head).unwrap().envelope.attempt, Some(u32::from(life)));
+        bench = {
+            drop(bench);
+            Bench::start(&storage)
+        };
+    }
+    drop(put);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use layer2_http::policy::{HostPattern, Policy, Rule};
 
 use super::*;
 use crate::driver::Settings;
-use crate::driver::testbench::{Bench, DEFAULT, Far, SEC, operation, settings};
+use crate::driver::testbench::{Bench, DEFAULT, Far, SEC, operation, request_head, settings};
 
 /// Settings under which what is idempotent may be tried again.
 fn allowing_everything() -> Settings {
@@ -87,4 +87,23 @@ fn an_operation_that_comes_back_after_its_association_ended_is_known() {
             assert_eq!(head.envelope.problem.as_deref(), Some("outcome-unknown"));
         }
     }
+}
+
+#[test]
+fn an_attempt_after_one_that_may_have_arrived_does_not_vouch_for_it() {
+    let mut bench = Bench::start(&MemStorage::new());
+    let mut far = Far::new(DEFAULT, 3, 1);
+    bench.talk(&mut far);
+    let mut head = RequestHead::decode(&request_head(operation(1), "GET", None)).unwrap();
+    head.envelope.attempt = Some(3);
+    let request = far.peer.open_exchange();
+    far.append(request, kind::HEAD, head.encode().unwrap());
+    bench.talk(&mut far);
+    let execution = bench.egress.try_recv().unwrap();
+    assert_eq!(execution.attempt, 3);
+    // It is the first one that this journal knows of.
+    let (lane, (reply, mut answer)) = (bench.driver.slots[&DEFAULT].lane(DEFAULT, request), oneshot::channel());
+    bench.driver.dispatch(lane, 1, reply);
+    bench.driver.settle().unwrap();
+    assert!(answer.try_recv().is_ok());
 }

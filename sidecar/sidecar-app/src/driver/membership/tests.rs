@@ -289,6 +289,7 @@ fn draining_is_said_before_it_is_answered_and_what_is_under_way_may_end() {
     let call = FarCall {
         operation: OperationId::v7(1, &[1; 10]),
         replayable: false,
+        attempts_before: 0,
         cancelled: CancellationToken::new(),
         dispatched: true,
         request_read: true,
