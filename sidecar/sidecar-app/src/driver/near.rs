@@ -231,6 +231,8 @@ impl Driver {
                 self.results.keys().copied().find(|id| self.near.get(*id).is_none_or(|view| view.state.is_terminal()));
             match ended {
                 Some(oldest) => self.drop_result(oldest),
+                // All of it is here, and may have been read already: it is the next one to go instead.
+                None if self.slots.get(&peer).is_some_and(|slot| slot.spool.complete(response)) => break,
                 None => {
                     self.stop_keeping(peer, request);
                     break;
@@ -424,3 +426,6 @@ pub(super) fn repeatable(method: &str, head: impl FnOnce() -> Option<Bytes>) -> 
     layer2_http::far::repeatable(method, false, Retry::Idempotent)
         || keyed().is_some_and(|head| head.envelope.idempotency_key.is_some())
 }
+
+#[cfg(test)]
+mod tests;
