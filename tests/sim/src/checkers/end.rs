@@ -50,6 +50,9 @@ fn s3_every_accepted_call_ended_in_one_way(world: &World, index: usize, operatio
             (_, Some(view)) if !view.state.is_terminal() => {
                 blames.push(format!("call {} never ended: it is {}", op.number, view.state));
             }
+            (_, Some(_)) if op.problems.contains(&Some(Executed::No)) && !op.executions.is_empty() => {
+                blames.push(format!("the caller of {} was told that it was not executed, and it was", op.number));
+            }
             (_, Some(view)) => blames.extend(disagreement(op, view, &oracle, world.nodes[index].starts)),
         }
     }
