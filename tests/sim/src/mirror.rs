@@ -53,6 +53,8 @@ pub struct Mirror {
     outage_until: [u64; 2],
     /// Records whose files are eaten: sender's folder prefix and number, and until when.
     poison: Option<Poison>,
+    /// Everything that is picked up before is lost.
+    swallows_until: u64,
     /// What was carried so far.
     pub carried: Vec<Carried>,
     newest: [BTreeMap<String, Arc<Vec<u8>>>; 2],
@@ -85,6 +87,7 @@ impl Mirror {
             tie: 0,
             outage_until: [0; 2],
             poison: None,
+            swallows_until: 0,
             carried: Vec::new(),
             newest: [BTreeMap::new(), BTreeMap::new()],
             damaged: BTreeSet::new(),
@@ -124,6 +127,11 @@ impl Mirror {
     pub fn stand_still(&mut self, from: usize, until: u64) {
         self.outage_until[from] = self.outage_until[from].max(until);
         self.shared.count(Fault::Outage);
+    }
+
+    /// Everything is lost until then.
+    pub fn swallow(&mut self, until: u64) {
+        self.swallows_until = until;
     }
 
     /// Files with this record are eaten until then.
@@ -237,7 +245,7 @@ impl Mirror {
             let _ = self.outs[from].remove_file(&path);
         }
         self.remember(from, &path, &bytes);
-        if fate.lost {
+        if fate.lost || now < self.swallows_until {
             self.shared.count(Fault::Loss);
             return;
         }

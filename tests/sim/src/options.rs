@@ -17,6 +17,13 @@ pub const SEALED_EVERY: u64 = 20;
 /// Every so many seeds nothing but a poisoned record is met.
 pub const POISON_EVERY: u64 = 50;
 
+/// Every so many seeds nothing but a lost tail is met: everything that is sent within a short time, and then nobody sends more.
+pub const TAIL_EVERY: u64 = 50;
+
+/// Within so many times the latency after a lost tail, besides twice the time that it took, every call has ended: each probe comes
+/// after twice the interval of the one before, so the first one after the tail comes no later than that again.
+pub const TAIL_ROUNDS: u64 = 100;
+
 /// How often a file meets a fault, per mille.
 #[derive(Clone, Debug, Default)]
 pub struct FileFaults {
@@ -87,6 +94,8 @@ pub struct Options {
     pub bulky: bool,
     /// Nothing goes wrong but that one record is eaten from an early time on.
     pub only_poison: bool,
+    /// Nothing goes wrong but that everything sent from then until then is lost, when nothing new is begun after that.
+    pub lost_tail: Option<(u64, u64)>,
     /// Real sealing instead of checksums.
     pub sealed: bool,
     /// What the mirror does with deletions.
@@ -160,10 +169,11 @@ impl Options {
             (files, rare) = (FileFaults::default(), Rare::default());
             troubles = Troubles { poison: faults_for_us / 4, ..Troubles::default() };
         }
-        Self {
+        let drawn = Self {
             seed,
             bulky,
             only_poison,
+            lost_tail: None,
             norths: usize::try_from(norths).unwrap_or(1),
             souths: usize::try_from(souths).unwrap_or(1),
             sealed,
@@ -186,6 +196,37 @@ impl Options {
             quiet_min: Duration::from_micros((latency_us / 2).clamp(100_000, 20 * SEC)),
             replication,
             results_bytes_max: 200_000 << rng.below(5),
+        };
+        if seed % TAIL_EVERY == TAIL_EVERY * 7 / 10 { drawn.with_lost_tail(&mut rng) } else { drawn }
+    }
+
+    /// The same, but that nothing goes wrong except that a tail is lost. Heartbeats are rare: only a probe helps in time.
+    fn with_lost_tail(self, rng: &mut Rng) -> Self {
+        let latency_us = self.latency_us.min(320_000);
+        let begins = latency_us * rng.between(20, 100) + 5 * SEC;
+        let lasts = latency_us * rng.between(3, 20) + SEC;
+        let longest = (latency_us * 4).clamp(400_000, 2 * SEC);
+        Self {
+            lost_tail: Some((begins, begins + lasts)),
+            bulky: false,
+            latency_us,
+            spread_percent: self.spread_percent.min(20),
+            files: FileFaults::default(),
+            troubles: Troubles::default(),
+            rare: Rare::default(),
+            faults_for_us: begins + lasts * 3 + TAIL_ROUNDS * latency_us + 20 * SEC,
+            body_max: 1_000,
+            large: 0,
+            think_us: latency_us,
+            poll: (self.poll.0.min(Duration::from_micros(latency_us)), Duration::from_micros(longest)),
+            quiet_min: Duration::from_micros(latency_us / 2).max(Duration::from_millis(100)),
+            replication: Config {
+                expected_latency: Duration::from_micros(latency_us * 2),
+                exchanges_max: 40,
+                heartbeat: Some(Duration::from_secs(300)),
+                ..self.replication
+            },
+            ..self
         }
     }
 

@@ -20,6 +20,9 @@ impl World {
         if self.shared.options.only_poison {
             checkers::l5_a_poisoned_record_does_not_stop_the_others(self);
         }
+        if self.shared.options.lost_tail.is_some() {
+            checkers::l1_a_lost_tail_is_found_without_a_heartbeat(self);
+        }
         self.plan.end_faults();
         self.mirror.end_faults();
         for side in 0..2 {

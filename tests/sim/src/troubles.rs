@@ -44,6 +44,8 @@ pub enum Trouble {
     Forge,
     /// One record is eaten for a while.
     Poison,
+    /// Everything sent until then is lost.
+    Swallow(u64),
     /// A node loses its state folder.
     Lose(usize),
     /// An image of a node's state folder is taken.
@@ -67,9 +69,13 @@ impl Plan {
     pub fn draw(options: &Options, places: &[Place], rng: &mut Rng) -> Self {
         let mut plan = Self::default();
         let span = options.faults_for_us;
+        let last_call = options.lost_tail.map_or(span * 3 / 4, |(_, until)| until);
         for _ in 0..options.calls {
             let node = index(rng, places.len());
-            plan.push(rng.below(span * 3 / 4), Trouble::Call(node));
+            plan.push(rng.below(last_call), Trouble::Call(node));
+        }
+        if let Some((from, until)) = options.lost_tail {
+            plan.push(from, Trouble::Swallow(until));
         }
         let troubles = &options.troubles;
         let power = troubles.power_percent;
@@ -188,6 +194,7 @@ impl World {
             }
             Trouble::Forge => self.forge(),
             Trouble::Poison => self.poison(),
+            Trouble::Swallow(until) => self.mirror.swallow(until),
             Trouble::Lose(node) => self.lose(node),
             Trouble::Image(node) => {
                 let disk = self.nodes[node].disk.image(self.rng.next() | 2);

@@ -145,6 +145,23 @@ fn l6_storage_returns_to_its_baseline(world: &World, index: usize, status: &Engi
     }
 }
 
+/// L1: "Tail: PTO = \[...\], ×2 per expiry": where the last packets are lost and nothing follows them, a probe finds that out, long
+/// before the next heartbeat would. Every call has ended by now.
+pub fn l1_a_lost_tail_is_found_without_a_heartbeat(world: &World) {
+    let oracle = world.shared.oracle.borrow();
+    let waiting: Vec<u64> = oracle
+        .ops
+        .values()
+        .filter(|op| matches!(op.begin, Begin::Asked | Begin::Accepted) && !op.gone)
+        .filter(|op| op.delivered == 0 && op.problems.is_empty() && op.told.is_none())
+        .map(|op| op.number)
+        .collect();
+    drop(oracle);
+    if !waiting.is_empty() {
+        world.shared.blame("L1", format!("calls {waiting:?} still wait for what was lost"));
+    }
+}
+
 /// L5: a poisoned record delays others by a bounded number of packets. Where nothing else goes wrong, every call that began well
 /// before has ended while the record is still eaten; the one that it belongs to may wait.
 pub fn l5_a_poisoned_record_does_not_stop_the_others(world: &World) {

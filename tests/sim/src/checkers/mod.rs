@@ -9,7 +9,7 @@ mod end;
 mod execution;
 mod wire;
 
-pub use end::{at_the_end, l5_a_poisoned_record_does_not_stop_the_others};
+pub use end::{at_the_end, l1_a_lost_tail_is_found_without_a_heartbeat, l5_a_poisoned_record_does_not_stop_the_others};
 pub use execution::executed;
 pub use wire::{Watch, verified};
 
@@ -31,7 +31,7 @@ pub const PROPERTIES: &[(&str, &str)] = &[
     ("S14", "wire::s14_the_suite_is_the_pinned_one"),
     ("S15", "callers::told, end::s15_a_told_end_stays"),
     ("S16", "wire::s16_a_closed_life_never_comes_back"),
-    ("L1", "end::l1_every_record_is_acknowledged"),
+    ("L1", "end::l1_every_record_is_acknowledged, end::l1_a_lost_tail_is_found_without_a_heartbeat"),
     ("L2", "end::l2_both_clocks_agree"),
     ("L3", "rest::remedy: associations are opened anew"),
     ("L4", "rest::come_to_rest: every class of calls ends"),
