@@ -29,6 +29,12 @@ pub enum Alarm {
         /// My cumulative ack.
         cum: Seq,
     },
+    /// The peer answered under the number of an exchange of mine what I did not ask there: the number was used twice.
+    #[error("the peer answered exchange {exchange} as another one than was asked: its number was used before")]
+    AnswersAnother {
+        /// The number of the exchange.
+        exchange: u64,
+    },
     /// The peer asks for a first contact though it took part in this association: it forgot me.
     #[error("the peer lost what it knew of this endpoint but kept its incarnation")]
     PeerForgot,
@@ -70,6 +76,7 @@ impl Alarm {
             Self::LogRolledBack { .. }
                 | Self::ChainMismatch { .. }
                 | Self::InboxRolledBack { .. }
+                | Self::AnswersAnother { .. }
                 | Self::PeerForgot
                 | Self::Cloned
         )
@@ -88,6 +95,7 @@ impl Alarm {
             Self::LogRolledBack { .. } => "log_rolled_back",
             Self::ChainMismatch { .. } => "chain_mismatch",
             Self::InboxRolledBack { .. } => "inbox_rolled_back",
+            Self::AnswersAnother { .. } => "answers_another",
             Self::PeerForgot => "peer_forgot",
             Self::Superseded => "superseded",
             Self::Cloned => "cloned",
@@ -103,6 +111,7 @@ impl Alarm {
             Self::LogRolledBack { .. }
             | Self::ChainMismatch { .. }
             | Self::InboxRolledBack { .. }
+            | Self::AnswersAnother { .. }
             | Self::PeerForgot => {
                 "this endpoint takes a new incarnation by itself, once a day on one peer's word. If the pair stays halted: find out which of the two state folders was restored or copied again, then stop the engine of that one, remove its state folder and start it; calls in flight end as outcome unknown"
             }

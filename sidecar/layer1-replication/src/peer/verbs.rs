@@ -1,6 +1,7 @@
 //! What the application asks for: appending, consuming, ending streams.
 
 use super::Peer;
+use crate::alarm::Alarm;
 use crate::entry::Entry;
 use crate::event::AppendError;
 use crate::inbound::Pace;
@@ -20,6 +21,16 @@ impl Peer {
     /// It may lie beyond what the peer allows: then the first append is refused until it is not. Reset or close it if it is not used.
     pub fn open_exchange(&mut self) -> StreamId {
         self.pair.streams.open_exchange()
+    }
+
+    /// The peer's answer to an exchange of mine is to something else than was asked there: after my log went back in time, or beside a
+    /// copy of me, the number was given to two. Nothing of the pair can be told apart any more, and it halts.
+    pub fn answers_another(&mut self, now: Timestamp, request: StreamId) {
+        self.tick(now);
+        if self.halted.is_none() {
+            self.alarm(Alarm::AnswersAnother { exchange: request.exchange() });
+        }
+        self.settle();
     }
 
     /// Appends a record of kind ≥ 32 to my log; its sequence number and offset are given here. `raw_len` is the length before compression,

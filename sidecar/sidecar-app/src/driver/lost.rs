@@ -183,6 +183,14 @@ impl Driver {
         for (operation, (peer, spool)) in responses {
             let Some(stream) = spool.streams().next() else { continue };
             let head = spool.first(stream);
+            if head.and_then(|head| self.answered_operation(&head)).is_some_and(|answered| answered != operation) {
+                for found in spool.records() {
+                    self.journal.unpin(found.position);
+                }
+                let (state, kind) = (State::Unknown, ProblemKind::OutcomeUnknown);
+                self.end_operation(operation, state, kind, Executed::Maybe, "what was answered is another call");
+                continue;
+            }
             let lane = self.archive.lane_after_restart(Lane { peer, stream, epoch: 0 });
             self.archive.insert(lane, operation, spool, true);
             self.results.insert(operation, lane);
@@ -269,10 +277,7 @@ impl Driver {
             self.mark_kept(operation, lane, true);
         }
         self.copy_on(peer, request);
-        let first = self.slots.get(&peer).and_then(|slot| slot.spool.first(response));
-        if let Some(found) = first {
-            self.response_arrived(peer, request, &found);
-        }
+        self.resume_response(peer, request);
         if let Some(code) = reset {
             self.response_reset(peer, request, code);
         }

@@ -145,6 +145,33 @@ impl Driver {
         self.journal.note(entry.kind(), &entry.encode(), false);
     }
 
+    /// Whether a record is the head of a response to another operation than the one that its stream belongs to.
+    pub(super) fn answers_another(&mut self, peer: EndpointId, found: &Found) -> bool {
+        let request = StreamId::request(found.head.stream.exchange());
+        if found.head.stream.is_request() || found.head.kind != kind::HEAD {
+            return false;
+        }
+        let Some(operation) = self.near_call(peer, request).map(|call| call.operation) else { return false };
+        self.answered_operation(found).is_some_and(|answered| answered != operation)
+    }
+
+    /// The operation that the head of a response answers, as the far side says.
+    pub(super) fn answered_operation(&mut self, head: &Found) -> Option<OperationId> {
+        let payload = self.journal.payload(head)?;
+        ResponseHead::decode(&payload).ok()?.envelope.operation
+    }
+
+    /// The far side answers what was never asked here under this number: nobody may get that, and the pair halts.
+    pub(super) fn refuse_answer(&mut self, peer: EndpointId, head: Found) {
+        let now = self.host.now();
+        let stream = head.head.stream;
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        slot.peer.answers_another(now, StreamId::request(stream.exchange()));
+        let left = slot.spool.discard(stream).into_iter().chain([head]).collect();
+        slot.give_up(now, left, &mut self.journal);
+        slot.wake_reader(stream);
+    }
+
     /// A record of a response arrived.
     pub(super) fn response_arrived(&mut self, peer: EndpointId, request: StreamId, found: &Found) {
         let now = self.host.now();

@@ -80,6 +80,11 @@ impl Driver {
             slot.give_up(now, vec![found], &mut self.journal);
             return;
         }
+        if self.answers_another(peer, &found) {
+            self.refuse_answer(peer, found);
+            return;
+        }
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
         if let Some(unwanted) = slot.spool.add(found) {
             slot.give_up(now, vec![unwanted], &mut self.journal);
         }

@@ -491,13 +491,26 @@ impl Driver {
             return;
         }
         self.mark_kept(operation, lane, true);
-        let first = self.slots.get(&peer).and_then(|slot| slot.spool.first(response));
-        if let Some(found) = first {
-            self.response_arrived(peer, request, &found);
-        }
+        self.resume_response(peer, request);
         if let Some(code) = reset {
             self.response_reset(peer, request, code);
         }
+    }
+
+    /// Goes on with what is here of a response.
+    pub(super) fn resume_response(&mut self, peer: EndpointId, request: StreamId) {
+        let now = self.host.now();
+        let response = request.response_of();
+        let Some(first) = self.slots.get(&peer).and_then(|slot| slot.spool.first(response)) else { return };
+        if !self.answers_another(peer, &first) {
+            self.response_arrived(peer, request, &first);
+            return;
+        }
+        // It was refused, and the crash came before what follows from that.
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
+        slot.peer.answers_another(now, request);
+        let left = slot.spool.discard(response);
+        slot.give_up(now, left, &mut self.journal);
     }
 
     fn resume_far(&mut self, gathered: &Gathered) {

@@ -2,7 +2,11 @@
 
 use disk::log::MemStorage;
 
+use layer2_http::{Envelope, Fields};
+
 use super::*;
+use crate::command::ReadReply;
+use crate::driver::DriverError;
 use crate::driver::testbench::{Bench, DEFAULT, Far, operation, settings};
 
 /// A call whose result is kept within a quota, answered with this content.
@@ -31,5 +35,41 @@ fn a_result_that_only_its_end_brings_over_the_quota_is_kept_and_one_that_gets_th
         let expected = if kept { (State::Done, None) } else { (State::Failed, Some("response-incomplete")) };
         assert_eq!((view.state, view.problem.as_deref()), expected, "{results_bytes_max} of {whole}");
         assert_eq!(bench.result(operation(1)), kept.then(|| content.to_vec()));
+    }
+}
+
+/// The head of a response that says which operation it answers.
+fn head_of_answer(n: u8) -> Bytes {
+    let envelope = Envelope { operation: Some(operation(n)), ..Envelope::default() };
+    ResponseHead { envelope, status: 200, fields: Fields::default() }.encode().unwrap()
+}
+
+#[test]
+fn an_answer_to_another_call_is_given_to_nobody_and_begins_a_new_life() {
+    for answered in [1, 9] {
+        let storage = MemStorage::new();
+        let mut bench = Bench::start(&storage);
+        let mut far = Far::new(DEFAULT, 3, 1);
+        bench.talk(&mut far);
+        let (post, kept) = (bench.call(1, "POST", None, false), bench.call(2, "POST", None, true));
+        bench.talk(&mut far);
+        let mut waiting = bench.ask(post.response, 0, false);
+        let asked = far.asked().into_iter().find(|asked| asked.operation == operation(1)).unwrap();
+        far.append(asked.stream.response_of(), kind::HEAD, head_of_answer(answered));
+        far.append(asked.stream.response_of(), kind::DATA, Bytes::from_static(b"for somebody"));
+        let talked = bench.try_talk(&mut far);
+        if answered == 1 {
+            assert!(talked.is_ok() && matches!(waiting.try_recv(), Ok(ReadReply::Records(_))));
+            continue;
+        }
+        assert!(matches!(talked, Err(DriverError::NewLife)));
+        assert!(!matches!(waiting.try_recv(), Ok(ReadReply::Records(_))));
+        let life = bench.driver.life.incarnation;
+        drop((post, kept, bench));
+        let bench = Bench::start(&storage);
+        assert_ne!(bench.driver.life.incarnation, life);
+        for n in [1, 2] {
+            assert_eq!(bench.view(operation(n)).state, State::Unknown, "{n}");
+        }
     }
 }
