@@ -146,6 +146,15 @@ pub enum InboxEvent {
     },
     /// Something a person must look at.
     Alarm(String),
+    /// Two different packets of a sender under one number, both genuine.
+    Forked {
+        /// Who sent them.
+        sender: EndpointId,
+        /// In which life.
+        incarnation: Incarnation,
+        /// The same in words for a person.
+        alarm: String,
+    },
     /// The folder can be read again.
     Recovered,
     /// The counters after a scan that saw something.
@@ -347,11 +356,11 @@ fn forward(arrival: Arrival<'_>, give: &mut dyn FnMut(InboxEvent) -> bool, gate:
         Arrival::Closed { file, sender, sender_incarnation, pn, closure, .. } => {
             InboxEvent::Closed { file, sender, incarnation: sender_incarnation, pn, closure }
         }
-        Arrival::Alarm(Alarm::Forked { header, path }) => InboxEvent::Alarm(format!(
-            "two packets numbered {} of endpoint {}: a clone of it is alive ({path})",
-            header.pn.get(),
-            header.sender
-        )),
+        Arrival::Alarm(Alarm::Forked { header, path }) => {
+            let (sender, incarnation, pn) = (header.sender, header.sender_incarnation, header.pn.get());
+            let alarm = format!("two packets numbered {pn} of endpoint {sender}: a clone of it is alive ({path})");
+            InboxEvent::Forked { sender, incarnation, alarm }
+        }
     };
     if give(event) { Verdict::Use } else { Verdict::Wait }
 }

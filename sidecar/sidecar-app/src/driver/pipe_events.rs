@@ -44,6 +44,13 @@ impl Driver {
                 tracing::warn!(alarm, "the inbox raised an alarm");
                 self.inbox_alarm = Some(alarm);
             }
+            InboxEvent::Forked { sender, incarnation, alarm } => {
+                tracing::warn!(alarm, "the inbox raised an alarm");
+                self.inbox_alarm = Some(alarm);
+                if let Some(slot) = self.slots.get_mut(&sender) {
+                    slot.peer.report_fork(now, incarnation);
+                }
+            }
             InboxEvent::Recovered => {
                 tracing::info!("the inbox can be read again");
                 self.inbox_alarm = None;

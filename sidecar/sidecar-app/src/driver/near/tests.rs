@@ -3,11 +3,13 @@
 use disk::log::MemStorage;
 
 use layer2_http::{Envelope, Fields};
+use wire::control::ResetReason;
 
 use super::*;
 use crate::command::ReadReply;
 use crate::driver::DriverError;
 use crate::driver::testbench::{Bench, DEFAULT, Far, operation, settings};
+use crate::pipe::InboxEvent;
 
 /// A call whose result is kept within a quota, answered with this content.
 fn answered(results_bytes_max: u64, content: &[u8]) -> Bench {
@@ -72,4 +74,17 @@ fn an_answer_to_another_call_is_given_to_nobody_and_begins_a_new_life() {
             assert_eq!(bench.view(operation(n)).state, State::Unknown, "{n}");
         }
     }
+}
+
+#[test]
+fn who_sends_two_packets_under_one_number_is_told_so() {
+    let mut bench = Bench::start(&MemStorage::new());
+    let mut far = Far::new(DEFAULT, 3, 1);
+    bench.talk(&mut far);
+    let alarm = "two packets".to_owned();
+    let forked = InboxEvent::Forked { sender: DEFAULT, incarnation: far.life, alarm: alarm.clone() };
+    bench.driver.handle_inbox(forked).unwrap();
+    let resets: Vec<_> = bench.send().iter().filter_map(|file| file.control.reset).collect();
+    assert_eq!(resets, [ResetReason::Forked]);
+    assert_eq!(bench.driver.inbox_alarm, Some(alarm));
 }
