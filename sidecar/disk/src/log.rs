@@ -61,7 +61,7 @@ pub use position::Position;
 pub use reader::LogReader;
 pub use recovery::{Entry, Recovered};
 pub use reserve::SetAside;
-pub use storage::{Storage, StoredFile};
+pub use storage::{Storage, StoredFile, Volume};
 
 use crate::mutation::{Mutation, mutated};
 use std::collections::{BTreeMap, BTreeSet};
@@ -267,6 +267,11 @@ impl Log {
     pub fn refill(&mut self) -> SetAside {
         self.reserve.grow();
         self.reserve.size()
+    }
+
+    /// How full the volume is; `None` where that means nothing or cannot be told.
+    pub fn volume(&self) -> Option<Volume> {
+        self.storage.volume().ok().flatten()
     }
 
     /// What is set aside.

@@ -55,6 +55,7 @@ pub use config::{Config, Ids};
 pub use entry::{Entry, EntryError, PeerJoin, ReceivedMeta};
 pub use event::{AppendError, Closure, PeerEvent, Persist, PersistToken, Transmit, Verdict};
 pub use peer::Peer;
+pub use pressure::level_of as pressure_level;
 pub use status::PeerStatus;
 pub use time::{Duration, Timestamp};
 

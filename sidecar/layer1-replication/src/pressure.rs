@@ -14,8 +14,9 @@ const LEVELS: [(u64, u8); 3] = [(95, 3), (85, 2), (70, 1)];
 /// The highest level.
 pub(crate) const MOST: u8 = 3;
 
-/// How full something is.
-pub(crate) fn level_of(used: u64, total: u64) -> u8 {
+/// How full something is, as a level: 0 to 3.
+#[must_use]
+pub fn level_of(used: u64, total: u64) -> u8 {
     let is_above = |percent: u64| u128::from(used) * 100 > u128::from(total) * u128::from(percent);
     LEVELS.into_iter().find(|(percent, _)| is_above(*percent)).map_or(0, |(_, level)| level)
 }

@@ -103,8 +103,25 @@ pub trait Storage: Send + Sync {
     /// Whatever the file system reports.
     fn sync_dir(&self) -> io::Result<()>;
 
+    /// How full the volume is; `None` where that means nothing.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    fn volume(&self) -> io::Result<Option<Volume>> {
+        Ok(None)
+    }
+
     /// A file's name as a person would look for it.
     fn describe(&self, name: &str) -> String;
+}
+
+/// How much fits on a volume, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// What this process may still write.
+    pub free: u64,
+    /// That and what is used.
+    pub total: u64,
 }
 
 /// A log's folder in the file system.
@@ -192,6 +209,14 @@ impl Storage for FolderStorage {
 
     fn sync_dir(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.folder)?)
+    }
+
+    fn volume(&self) -> io::Result<Option<Volume>> {
+        let stat = rustix::fs::fstatvfs(&self.folder)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        let used = bytes(stat.f_blocks.saturating_sub(stat.f_bfree));
+        let free = bytes(stat.f_bavail);
+        Ok(Some(Volume { free, total: used.saturating_add(free) }))
     }
 
     fn describe(&self, name: &str) -> String {

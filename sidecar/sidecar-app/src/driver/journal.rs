@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use disk::log::{Log, LogError, LogReader, Position, SetAside};
+use disk::log::{Log, LogError, LogReader, Position, SetAside, Volume};
 use layer1_replication::Timestamp;
 use tokio::sync::oneshot;
 
@@ -245,6 +245,11 @@ impl Journal {
     /// What is set aside on the volume for what was promised.
     pub(super) fn aside(&self) -> SetAside {
         self.log.aside()
+    }
+
+    /// How full the volume of the log is, if that can be told.
+    pub(super) fn volume(&self) -> Option<Volume> {
+        self.log.volume()
     }
 
     /// Tries to make what is set aside whole again.

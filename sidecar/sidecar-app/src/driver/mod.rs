@@ -193,6 +193,8 @@ pub struct Driver {
     expiry_due: Timestamp,
     sweep_due: Timestamp,
     space_due: Timestamp,
+    /// Of the disk, 0 to 3.
+    pressure: u8,
     next_slot: usize,
     began: Timestamp,
     started_ms: u64,
@@ -277,6 +279,7 @@ impl Driver {
         if now >= self.expiry_due {
             self.expiry_due = now.after(EXPIRY_PERIOD);
             self.expire();
+            self.feel_pressure(now);
             self.hush();
             self.forget_servers();
             self.forget_gone()?;

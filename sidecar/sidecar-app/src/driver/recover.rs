@@ -184,6 +184,7 @@ impl Driver {
             replaying: true,
             expiry_due: now.after(EXPIRY_PERIOD),
             sweep_due: now.after(EXPIRY_PERIOD),
+            pressure: 0,
             space_due: now.after(super::space::LOOK_PERIOD),
             next_slot: 0,
             began: now,

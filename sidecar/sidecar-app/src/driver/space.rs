@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use disk::log::Volume;
 use layer1_replication::Timestamp;
 use wire::EndpointId;
 
@@ -17,12 +18,27 @@ use super::Driver;
 /// How often a full disk is looked at for new space: callers are refused until then.
 pub(super) const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
+/// As many times of what is set aside are free on a disk that is under no pressure.
+const PLENTY: u64 = 8;
+
 impl Driver {
     /// Makes the space set aside whole again if the disk has some.
     pub(super) fn look_for_space(&mut self, now: Timestamp) {
         if now >= self.space_due {
             self.space_due = now.after(LOOK_PERIOD);
             self.journal.refill();
+        }
+    }
+
+    /// Tells the peers how full the disk is.
+    pub(super) fn feel_pressure(&mut self, now: Timestamp) {
+        let Some(volume) = self.journal.volume() else { return };
+        let level = pressure_of(volume, self.journal.aside().wanted);
+        if std::mem::replace(&mut self.pressure, level) != level {
+            tracing::info!(level, free = volume.free, total = volume.total, "pressure of the disk of the state folder");
+        }
+        for slot in self.slots.values_mut() {
+            slot.peer.set_pressure(now, level);
         }
     }
 
@@ -62,12 +78,21 @@ impl Driver {
     }
 }
 
+/// The level of pressure. Percentages say little of a large disk: there is none while what is free is many times of what is set
+/// aside.
+fn pressure_of(volume: Volume, aside: u64) -> u8 {
+    if volume.free >= aside.saturating_mul(PLENTY) {
+        return 0;
+    }
+    layer1_replication::pressure_level(volume.total.saturating_sub(volume.free), volume.total)
+}
+
 #[cfg(test)]
 mod tests {
     //! A driver over a log in memory whose disk is full.
     use disk::log::{Fault, MemStorage};
 
-    use super::LOOK_PERIOD;
+    use super::*;
 
     use crate::command::BeginError;
     use crate::driver::carry::tests::Bench;
@@ -128,6 +153,17 @@ mod tests {
         bench.driver.settle().unwrap();
         assert!(!bench.driver.tight);
         assert_eq!(bench.driver.space_due, due.after(LOOK_PERIOD));
+    }
+
+    #[test]
+    fn pressure_is_of_disks_that_are_nearly_full_and_small_for_what_is_promised() {
+        let level = |free, total| pressure_of(Volume { free, total }, 10);
+        assert_eq!(
+            [(31, 100), (29, 100), (14, 100), (4, 100), (0, 0)].map(|(free, total)| level(free, total)),
+            [0, 1, 2, 3, 0]
+        );
+        assert_eq!(level(80, 10_000), 0);
+        assert_eq!(level(79, 10_000), 3);
     }
 
     #[test]
