@@ -130,8 +130,9 @@ fn seconds(text: &str) -> Option<u64> {
     digits.then(|| text.parse::<u64>().ok()).flatten().map(|seconds| seconds.min(MAX_SECONDS))
 }
 
-/// Priority of RFC 9218: `u=0..7` and `i`; what is malformed keeps its default.
-fn priority(fields: &Fields) -> Option<Priority> {
+/// Priority of RFC 9218: `u=0..7` and `i`; what is malformed keeps its default. `None` if the field is not there.
+#[must_use]
+pub fn priority(fields: &Fields) -> Option<Priority> {
     let mut members = fields.members("priority").peekable();
     members.peek()?;
     let mut priority = Priority::default();

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use disk::log::Position;
+use layer2_http::envelope::Priority;
 use layer2_http::operation::{OperationId, OperationView};
 use tokio::sync::oneshot;
 use wire::digest::Digest;
@@ -158,6 +159,13 @@ pub enum Command {
         /// Answered when there was room and the log took it.
         reply: oneshot::Sender<Result<(), AppendError>>,
     },
+    /// Say how urgent a stream of ours is (RFC 9218); what is not said is 3 of 0 to 7.
+    Prioritize {
+        /// The stream.
+        lane: Lane,
+        /// How urgent.
+        priority: Priority,
+    },
     /// Reset a stream of ours.
     Abort {
         /// The stream.
@@ -232,6 +240,7 @@ impl Command {
     pub fn lane(&self) -> Option<Lane> {
         match self {
             Self::Append { lane, .. }
+            | Self::Prioritize { lane, .. }
             | Self::Abort { lane, .. }
             | Self::Read { lane, .. }
             | Self::ReaderDropped { lane, .. }
@@ -250,6 +259,7 @@ impl Command {
     pub fn about(mut self, other: Lane) -> Self {
         match &mut self {
             Self::Append { lane, .. }
+            | Self::Prioritize { lane, .. }
             | Self::Abort { lane, .. }
             | Self::Read { lane, .. }
             | Self::ReaderDropped { lane, .. }

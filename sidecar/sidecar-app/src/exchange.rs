@@ -14,6 +14,7 @@ use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use layer2_http::body::BodyCheck;
+use layer2_http::envelope::Priority;
 use layer2_http::fin::Fin;
 use layer2_http::operation::{OperationId, OperationView};
 use tokio::sync::oneshot;
@@ -177,6 +178,11 @@ impl RecordWriter {
     /// A writer whose stream already holds `offset` octets (its head, or nothing).
     pub fn new(driver: DriverHandle, lane: Lane, offset: u64) -> Self {
         Self { driver, lane, body: BodyCheck::new(), offset, finished: false, pending: VecDeque::new() }
+    }
+
+    /// Says how urgent this stream is: of two that compete for the same line, the more urgent goes first.
+    pub fn prioritize(&self, priority: Priority) {
+        self.driver.send(Command::Prioritize { lane: self.lane, priority });
     }
 
     /// True when the head of this stream was written.

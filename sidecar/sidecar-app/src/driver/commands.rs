@@ -10,7 +10,7 @@ impl Driver {
         let Some(known) = command.lane() else { return self.handle_present(command) };
         // A stream of mine and one of the peer may have the same number; only calls begun here move.
         let begun_here = match &command {
-            Command::Append { .. } | Command::Abort { .. } => known.stream.is_request(),
+            Command::Append { .. } | Command::Prioritize { .. } | Command::Abort { .. } => known.stream.is_request(),
             Command::Read { .. } | Command::ReaderDropped { .. } | Command::Detach { .. } => !known.stream.is_request(),
             _ => false,
         };
@@ -50,6 +50,12 @@ impl Driver {
         match command {
             Command::Begin { call, reply } => self.begin(call, reply),
             Command::Append { lane, outgoing, reply } => self.append(lane, outgoing, reply),
+            Command::Prioritize { lane, priority } => {
+                let now = self.host.now();
+                if let Some(slot) = self.slots.get_mut(&lane.peer) {
+                    slot.peer.set_priority(now, lane.stream, priority.urgency, priority.incremental);
+                }
+            }
             Command::Abort { lane, code } => self.abort(lane, code),
             Command::Read { lane, offset, records_max, keep, reply } => {
                 if !keep {

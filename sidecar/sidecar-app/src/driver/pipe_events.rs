@@ -40,16 +40,12 @@ impl Driver {
                 };
                 slot.peer.handle_closed(now, incarnation, pn, closure);
             }
-            InboxEvent::Alarm(alarm) => {
-                tracing::warn!(alarm, "the inbox raised an alarm");
-                self.inbox_alarm = Some(alarm);
-            }
+            InboxEvent::Alarm(alarm) => self.raise_inbox_alarm(alarm),
             InboxEvent::Forked { sender, incarnation, alarm } => {
-                tracing::warn!(alarm, "the inbox raised an alarm");
-                self.inbox_alarm = Some(alarm);
                 if let Some(slot) = self.slots.get_mut(&sender) {
                     slot.peer.report_fork(now, incarnation);
                 }
+                self.raise_inbox_alarm(alarm);
             }
             InboxEvent::Recovered => {
                 tracing::info!("the inbox can be read again");
@@ -60,14 +56,20 @@ impl Driver {
         Ok(())
     }
 
+    fn raise_inbox_alarm(&mut self, alarm: String) {
+        tracing::warn!(alarm, "the inbox raised an alarm");
+        self.inbox_alarm = Some(alarm);
+    }
+
     /// What becomes of a packet whose prefix is verified.
     pub(super) fn judge_packet(&mut self, header: &Header, control: &Control) -> Result<FileVerdict, DriverError> {
         if self.is_presence(header) {
             return Ok(self.hear_presence(header, control));
         }
-        let now = self.host.now();
+        let (now, unix_ms) = (self.host.now(), self.host.unix_ms_signed());
         let Some(slot) = self.slot_of_sender(header.sender)? else { return Ok(FileVerdict::Ignore) };
         let before = slot.peer.status(now).peer_incarnation;
+        slot.peer.set_wall_clock(now, unix_ms);
         let verdict = slot.peer.handle_packet(now, header, control);
         let alive = slot.silence.judged(verdict, header.pn.get());
         let changed = slot.peer.status(now).peer_incarnation != before;
@@ -173,3 +175,6 @@ fn damage_of(error: PublishError) -> Option<LogError> {
     let error = source.into_inner()?.downcast::<LogError>().ok()?;
     matches!(*error, LogError::Damaged { .. }).then_some(*error)
 }
+
+#[cfg(test)]
+mod tests;

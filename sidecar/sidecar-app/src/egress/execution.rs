@@ -47,7 +47,7 @@ pub(super) async fn run(egress: Arc<Egress>, exchange: FarExchange) {
     let executed = tokio::select! {
         biased;
         () = cancelled.cancelled() => Outcome::Unwanted,
-        outcome = execute(&egress, request, dispatch) => outcome,
+        outcome = execute(&egress, request, &response, dispatch) => outcome,
     };
     let (me, elapsed_ms) = (egress.me, millis(began.elapsed()));
     let executed = match executed {
@@ -89,8 +89,13 @@ pub fn of_attempt(problem: Problem, attempt: u32) -> Problem {
     if attempt > 1 && problem.executed == Some(Executed::No) { problem.executed(Executed::Maybe) } else { problem }
 }
 
-/// Everything up to the response's head.
-async fn execute(egress: &Egress, mut request: RecordReader, dispatch: DispatchMark) -> Outcome {
+/// Everything up to the response's head, which is not written here.
+async fn execute(
+    egress: &Egress,
+    mut request: RecordReader,
+    response: &RecordWriter,
+    dispatch: DispatchMark,
+) -> Outcome {
     let began = Instant::now();
     let payload = match first_head(&mut request).await {
         Ok(payload) => payload,
@@ -100,6 +105,9 @@ async fn execute(egress: &Egress, mut request: RecordReader, dispatch: DispatchM
         Ok(head) => head,
         Err(problem) => return Outcome::Problem(problem),
     };
+    if let Some(priority) = head.envelope.priority {
+        response.prioritize(priority);
+    }
     let operation = head.envelope.operation;
     let called = match admission::admit(egress, &head) {
         Ok(called) => called,

@@ -12,6 +12,7 @@ use layer2_http::guard::{self, RequestForm};
 use layer2_http::head::{RequestHead, ResponseHead};
 use layer2_http::hop::{self, Forwarded};
 use layer2_http::operation::{Executed, OperationId};
+use layer2_http::prefer;
 use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::target::{self, Target};
 use tokio::sync::oneshot;
@@ -51,7 +52,7 @@ pub(super) async fn call(
     let method = request.method().as_str().to_owned();
     let to_head = request.method() == Method::HEAD;
     let head = request_head(&ingress, &admitted, &method, client)?;
-    let operation = admitted.operation;
+    let (operation, priority) = (admitted.operation, head.envelope.priority);
     let begin = BeginCall {
         operation,
         retain: admitted.chosen,
@@ -67,6 +68,9 @@ pub(super) async fn call(
         Err(_) => return Err(busy(&ingress.far_side)),
     };
     let NearExchange { request: writer, response, .. } = exchange;
+    if let Some(priority) = priority {
+        writer.prioritize(priority);
+    }
     let compress = ingress.compress && body::compressible(&admitted.fields);
     let (finished, sent_whole) = oneshot::channel();
     let sent = send_body(request.into_body(), writer, ingress.body_max, compress, finished);
@@ -221,6 +225,7 @@ fn request_head(
         target: admitted.route.is_none().then(|| admitted.target.to_string()),
         idempotency_key,
         caller: ingress.caller.clone(),
+        priority: prefer::priority(&fields),
         ..Envelope::default()
     };
     Ok(RequestHead {
