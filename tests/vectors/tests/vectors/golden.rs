@@ -111,3 +111,39 @@ fn every_suite_has_every_shape() {
     assert_eq!(said("signed-revoked")["verdict"], "key_revoked");
     assert_eq!(said("signed-stranger")["verdict"], "key_unknown");
 }
+
+#[test]
+fn packets_of_another_writer_are_read_and_faults_behind_a_good_signature_are_named() {
+    let verdicts = [
+        ("signed-later", "ok"),
+        ("sealed-later", "ok"),
+        ("sealed-two", "ok"),
+        ("sealed-ext-malformed", "ext_malformed"),
+        ("sealed-ext-critical", "ext_critical"),
+        ("sealed-kem-key", "kem_key"),
+        ("sealed-commitment", "commitment"),
+        ("sealed-control-seal", "control_seal"),
+        ("sealed-control-malformed", "control_malformed"),
+        ("sealed-control-critical", "control_critical"),
+        ("sealed-endpoint", "endpoint"),
+        ("sealed-table-sum", "table"),
+        ("sealed-table-short", "table"),
+        ("sealed-frames-swapped", "ok"),
+        ("sealed-digest", "ok"),
+        ("sealed-records", "ok"),
+        ("signed-seq-0", "ok"),
+    ];
+    for (name, verdict) in verdicts {
+        assert_eq!(said(&format!("foreign-{name}"))["verdict"], verdict, "{name}");
+    }
+    assert_eq!(verdicts.len(), foreign().len());
+    let frames = |name: &str| -> Vec<Value> {
+        let said = said(&format!("foreign-{name}"));
+        said["frames"].as_array().unwrap().iter().map(|frame| frame["verdict"].clone()).collect()
+    };
+    assert_eq!(frames("sealed-later"), ["ok", "filler", "ok", "frame_kind"]);
+    assert_eq!(frames("sealed-frames-swapped"), ["frame_seal", "frame_seal"]);
+    assert_eq!(frames("sealed-digest"), ["frame_digest", "ok"]);
+    assert_eq!(frames("sealed-records"), ["records", "records", "ok"]);
+    assert_eq!(frames("signed-seq-0"), ["records", "ok"]);
+}
