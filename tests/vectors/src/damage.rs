@@ -4,7 +4,8 @@
 //! Test to read first: `the_second_decoder_agrees_on_damaged_packets`.
 
 use wire::digest::sha256;
-use wire::header::{CRC_AT, HEADER_LEN, Header, set_crc};
+use wire::header::{CRC_AT, HEADER_LEN, Header, Layout, MAGIC, set_crc};
+use wire::suite::Suite;
 use wire::table::FrameEntry;
 
 use crate::packets::sign_again;
@@ -77,6 +78,26 @@ fn mend(bytes: &mut [u8], header: &Header) {
     }
     set_crc(bytes.first_chunk_mut().unwrap());
     sign_again(bytes, &layout.signature());
+}
+
+/// Any bytes as a packet of suite 1 whose checksums fit, if they have a whole prefix of one: lengths that follow from others are set.
+#[must_use]
+pub fn mended_whole(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut bytes = bytes.to_vec();
+    let len = bytes.len() as u64 & !7;
+    let head: &mut [u8; HEADER_LEN] = bytes.first_chunk_mut()?;
+    head[..8].copy_from_slice(&MAGIC);
+    let word = |at: usize| u32::from_le_bytes(*head[at..].first_chunk().unwrap());
+    let places = Layout::new(Suite::Checksum, word(16), word(20), word(24));
+    head[28..32].copy_from_slice(&u32::try_from(places.frames_at).ok()?.to_le_bytes());
+    head[112..120].copy_from_slice(&len.to_le_bytes());
+    set_crc(head);
+    let header = Header::parse(head).ok().filter(|header| header.suite() == Ok(Suite::Checksum))?;
+    if bytes.len() < places.frames_at {
+        return None;
+    }
+    mend(&mut bytes, &header);
+    Some(bytes)
 }
 
 /// A packet with one byte changed, once for each of these places, and nothing mended but the CRC where the place is under it.

@@ -33,15 +33,7 @@ fn the_inbox_comes_to_the_same_verdicts_on_damaged_packets() {
     let local = reader::local();
     for (name, bytes) in damaged() {
         let (outcome, reading) = (engine::run(&bytes, PATH, &local), reading::read(&bytes, &local));
-        let mut expected = engine::expected(&reading);
-        // Frames that fail while whole are counted under the name of the last one: their number is compared, not their names.
-        let sum = |outcome: &engine::Outcome| outcome.rejects.values().sum::<u64>();
-        let bad_frames = ["frame_digest", "frame_seal"].iter().any(|bad| expected.rejects.contains_key(*bad));
-        if expected.used && bad_frames {
-            assert_eq!(sum(&outcome), sum(&expected), "{name}: {reading}");
-            expected.rejects.clone_from(&outcome.rejects);
-        }
-        assert_eq!(outcome, expected, "{name}: {reading}");
+        assert!(engine::expected(&reading).fits(&outcome), "{name}: {outcome:?}, {reading}");
     }
 }
 

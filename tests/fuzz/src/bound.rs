@@ -1,0 +1,23 @@
+//! How much memory a call may take: counted by the allocator of the program that links this crate.
+//!
+//! Invariant: one measurement at a time; what other threads of a test program allocate meanwhile is small.
+
+use std::sync::{Mutex, PoisonError};
+
+use peak_alloc::PeakAlloc;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
+
+static MEASURING: Mutex<()> = Mutex::new(());
+
+/// What `call` gives, if it never held more than `bytes_max` beyond what was held before.
+pub(crate) fn within<T>(bytes_max: usize, call: impl FnOnce() -> T) -> T {
+    let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = ALLOCATOR.current_usage();
+    ALLOCATOR.reset_peak_usage();
+    let value = call();
+    let took = ALLOCATOR.peak_usage().saturating_sub(before);
+    assert!(took <= bytes_max, "{took} bytes were held at once, where {bytes_max} are the bound");
+    value
+}

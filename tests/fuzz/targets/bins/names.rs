@@ -1,0 +1,4 @@
+//! The fuzz target `names`; what it asserts is in the crate `fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzz::fuzz_names(data));
