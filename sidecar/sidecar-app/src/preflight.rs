@@ -109,7 +109,8 @@ fn open_folder(field: &str, path: &Path, writable: bool) -> Result<StdDir, Strin
     Ok(dir)
 }
 
-fn load_identity(config: &Config) -> Result<Option<Identity>, String> {
+/// The secret keys that a configuration names.
+pub(crate) fn load_identity(config: &Config) -> Result<Option<Identity>, String> {
     let Some(path) = &config.identity.secret_file else {
         return if config.modes.need_identity() {
             Err("identity.secretFile: is missing; make one with `hoft keygen`".to_owned())
@@ -117,25 +118,37 @@ fn load_identity(config: &Config) -> Result<Option<Identity>, String> {
             Ok(None)
         };
     };
+    let mut identity = read_identity("identity.secretFile", path, config)?;
+    for (index, path) in config.identity.retired_files.iter().enumerate() {
+        let field = format!("identity.retiredFiles[{index}]");
+        let retired = read_identity(&field, path, config)?;
+        identity = identity
+            .with_retired(retired)
+            .map_err(|error| format!("{field}: {}: {}", path.display(), chain(&error)))?;
+    }
+    Ok(Some(identity))
+}
+
+fn read_identity(field: &str, path: &Path, config: &Config) -> Result<Identity, String> {
     let bytes = disk::secret::read_secret_file(path, config.identity.allow_readable)
-        .map_err(|error| format!("identity.secretFile: {}", chain(&error)))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| {
-        format!("identity.secretFile: {} is not text; make a new one with `hoft keygen`", path.display())
-    })?;
-    let identity = Identity::parse_secret(text)
-        .map_err(|error| format!("identity.secretFile: {}: {}", path.display(), chain(&error)))?;
+        .map_err(|error| format!("{field}: {}", chain(&error)))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| format!("{field}: {} is not text; make a new one with `hoft keygen`", path.display()))?;
+    let identity =
+        Identity::parse_secret(text).map_err(|error| format!("{field}: {}: {}", path.display(), chain(&error)))?;
     if identity.side() != config.local.name.as_str() {
         return Err(format!(
-            "identity.secretFile: {} holds the keys of side `{}`, but local.name is `{}`; name the right file",
+            "{field}: {} holds the keys of side `{}`, but local.name is `{}`; name the right file",
             path.display(),
             identity.side(),
             config.local.name
         ));
     }
-    Ok(Some(identity))
+    Ok(identity)
 }
 
-fn load_peer_keys(config: &Config) -> Result<PeerKeys, String> {
+/// The pinned keys that a configuration names.
+pub(crate) fn load_peer_keys(config: &Config) -> Result<PeerKeys, String> {
     let mut tokens = config.remote.keys.clone();
     for path in &config.remote.key_files {
         let text = std::fs::read_to_string(path)
@@ -146,6 +159,13 @@ fn load_peer_keys(config: &Config) -> Result<PeerKeys, String> {
     let mut suites: Vec<Suite> = config.modes.accept.iter().map(|mode| suite(*mode)).collect();
     suites.push(suite(config.modes.send));
     let now_ms = i64::try_from(crate::driver::unix_ms()).unwrap_or(i64::MAX);
-    PeerKeys::from_tokens(&tokens, config.remote.name.as_str(), &suites, now_ms)
-        .map_err(|error| format!("remote.keys: {}", chain(&error)))
+    let keys = PeerKeys::from_tokens(&tokens, config.remote.name.as_str(), &suites, now_ms)
+        .map_err(|error| format!("remote.keys: {}", chain(&error)))?
+        .with_revoked(&config.remote.revoked_keys);
+    if config.modes.need_remote_keys() && keys.signing_ids().is_empty() {
+        return Err(
+            "remote.revokedKeys: every pinned token of the far side is revoked; pin a token of its new keys".to_owned()
+        );
+    }
+    Ok(keys)
 }

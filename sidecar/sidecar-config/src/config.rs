@@ -74,6 +74,8 @@ pub struct Remote {
     pub keys: Vec<String>,
     /// Files that hold one public key token each.
     pub key_files: Vec<PathBuf>,
+    /// Ids of signing keys that are believed no more.
+    pub revoked_keys: Vec<[u8; 8]>,
     /// Silence after which an endpoint of the far side that is not its gateway 0 is forgotten; at least four loss timeouts.
     pub forget_after: Duration,
 }

@@ -75,7 +75,13 @@ impl ConfigFile {
         Self {
             version: VERSION,
             local: Local::new(local),
-            remote: Remote { name: remote.to_owned(), keys: Vec::new(), key_files: Vec::new(), forget_after: None },
+            remote: Remote {
+                name: remote.to_owned(),
+                keys: Vec::new(),
+                key_files: Vec::new(),
+                revoked_keys: Vec::new(),
+                forget_after: None,
+            },
             realm: String::new(),
             identity: Identity::default(),
             modes: Modes::default(),
@@ -171,6 +177,9 @@ pub struct Remote {
     /// Files that hold one public key token each. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_files: Vec<PathBuf>,
+    /// Ids of signing keys of the far side that are believed no more, 16 hex digits each. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked_keys: Vec<String>,
     /// Silence after which an endpoint of the far side that is not its gateway 0 is forgotten. Default: the larger of 24h
     /// and four loss timeouts.
     #[serde(with = "quantity::duration_option", default, skip_serializing_if = "Option::is_none")]

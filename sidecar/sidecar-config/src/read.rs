@@ -13,7 +13,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    check::{Kept, check, overlaps},
+    check::{Kept, check, overlaps, secrets},
     config::Config,
     explain::explain,
     file::{ConfigFile, VERSION},
@@ -107,8 +107,7 @@ fn real(path: &Path) -> PathBuf {
 fn linked(config: &Config) -> Vec<Problem> {
     let (outbox, inbox) = (real(&config.folders.outbox), real(&config.folders.inbox));
     let state = real(&config.state.folder);
-    let secret_file = config.identity.secret_file.as_deref().map(real);
-    overlaps(&Kept { outbox: &outbox, inbox: &inbox, state: &state, secret_file: secret_file.as_deref() })
+    overlaps(&Kept { outbox: &outbox, inbox: &inbox, state: &state, secrets: secrets(&config.identity, real) })
 }
 
 #[derive(Deserialize)]

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::{
     problem::{Problem, Problems},
-    section::Folders,
+    section::{Folders, Identity},
 };
 
 /// What must be kept apart; an empty path was refused already and overlaps nothing.
@@ -18,7 +18,15 @@ pub(crate) struct Kept<'a> {
     pub(crate) outbox: &'a Path,
     pub(crate) inbox: &'a Path,
     pub(crate) state: &'a Path,
-    pub(crate) secret_file: Option<&'a Path>,
+    /// Files of secret keys, each with the field that names it.
+    pub(crate) secrets: Vec<(String, PathBuf)>,
+}
+
+/// The files of secret keys with their fields, each path as `place` gives it.
+pub(crate) fn secrets(identity: &Identity, place: impl Fn(&Path) -> PathBuf) -> Vec<(String, PathBuf)> {
+    let own = identity.secret_file.iter().map(|path| ("identity.secretFile".to_owned(), place(path)));
+    let retired = identity.retired_files.iter().enumerate();
+    own.chain(retired.map(|(index, path)| (format!("identity.retiredFiles[{index}]"), place(path)))).collect()
 }
 
 /// The mirrored folders with their paths resolved.
@@ -60,7 +68,8 @@ pub(super) fn resolve(base_dir: &Path, path: &Path, field: &str, problems: &mut 
 /// What overlaps and must not.
 pub(crate) fn overlaps(kept: &Kept<'_>) -> Vec<Problem> {
     let mut problems = Problems::default();
-    let Kept { outbox, inbox, state, secret_file } = *kept;
+    let Kept { outbox, inbox, state, secrets } = kept;
+    let (outbox, inbox, state) = (*outbox, *inbox, *state);
     apart(
         ("folders.inbox", inbox),
         ("folders.outbox", outbox),
@@ -74,11 +83,12 @@ pub(crate) fn overlaps(kept: &Kept<'_>) -> Vec<Problem> {
             "name a folder of its own, on a disk that the mirror does not see",
             &mut problems,
         );
-        if let Some(secret) = secret_file
-            && inside(secret, mirrored.1)
-        {
+        for (field, secret) in secrets {
+            if !inside(secret, mirrored.1) {
+                continue;
+            }
             problems.add(
-                "identity.secretFile",
+                field.as_str(),
                 format!("lies inside {}: the mirror would carry the secret keys away", mirrored.0),
                 "move the file, and make new keys if the mirror ever ran",
             );

@@ -21,7 +21,7 @@ use crate::{
     problem::{Problem, Problems},
 };
 
-pub(crate) use folders::{Kept, overlaps};
+pub(crate) use folders::{Kept, overlaps, secrets};
 
 /// Checks a whole file, with what the start says in its place; paths are resolved against `base_dir`.
 pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) -> Result<Config, Vec<Problem>> {
@@ -48,7 +48,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
         outbox: &folders.outbox,
         inbox: &folders.inbox,
         state: &state_folder,
-        secret_file: identity.secret_file.as_deref(),
+        secrets: secrets(&identity, Path::to_path_buf),
     }));
     let mut state = file.state;
     state.folder = state_folder;

@@ -101,8 +101,23 @@ pub(super) fn remote(
         .enumerate()
         .map(|(index, path)| folders::resolve(base_dir, path, &format!("remote.keyFiles[{index}]"), problems))
         .collect();
+    let revoked = file.revoked_keys.iter().enumerate();
+    let revoked_keys =
+        revoked.filter_map(|(index, id)| problems.take(format!("remote.revokedKeys[{index}]"), key_id(id))).collect();
     let forget_after = bounds::forget_after(file.forget_after, loss_timeout, problems);
-    Some(Remote { name: name?, keys, key_files, forget_after })
+    Some(Remote { name: name?, keys, key_files, revoked_keys, forget_after })
+}
+
+/// The id of a key: what `hoft key show` and `hoft inspect` show it by.
+fn key_id(text: &str) -> Result<[u8; 8], Refusal> {
+    let digits = text.len() == 16 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match u64::from_str_radix(text, 16) {
+        Ok(id) if digits => Ok(id.to_be_bytes()),
+        Ok(_) | Err(_) => Err(Refusal::new(
+            "is not the id of a signing key",
+            "write its 16 hex digits in quotes, as `hoft key show` says them of the token",
+        )),
+    }
 }
 
 fn token(text: &str) -> Result<&str, Refusal> {
@@ -150,6 +165,16 @@ pub(super) fn realm(text: &str, problems: &mut Problems) -> String {
 pub(super) fn identity(mut identity: Identity, base_dir: &Path, problems: &mut Problems) -> Identity {
     identity.secret_file =
         identity.secret_file.map(|path| folders::resolve(base_dir, &path, "identity.secretFile", problems));
+    for (index, path) in identity.retired_files.iter_mut().enumerate() {
+        *path = folders::resolve(base_dir, path, &format!("identity.retiredFiles[{index}]"), problems);
+    }
+    if identity.secret_file.is_none() && !identity.retired_files.is_empty() {
+        problems.add(
+            "identity.retiredFiles",
+            "is of no use without identity.secretFile",
+            "name the file of this side's keys in identity.secretFile, or remove the field",
+        );
+    }
     identity
 }
 
@@ -219,9 +244,8 @@ pub(super) fn keys_are_there(modes: &Modes, key_listed: bool, identity: &Identit
 }
 
 pub(super) fn secret_is_not_a_peer_key(remote: &Remote, identity: &Identity, problems: &mut Problems) {
-    if let Some(secret) = &identity.secret_file
-        && let Some(index) = remote.key_files.iter().position(|file| file == secret)
-    {
+    let mut secrets = identity.secret_file.iter().chain(&identity.retired_files);
+    if let Some(index) = secrets.find_map(|secret| remote.key_files.iter().position(|file| file == secret)) {
         problems.add(
             format!("remote.keyFiles[{index}]"),
             "is this side's own secret file",

@@ -146,6 +146,24 @@ fn contradictions_of_sides() -> Vec<Contradiction> {
         (keys("keys: [hoft1AAAA, hoft1AAAA]"), "remote.keys[1]", "listed twice"),
         (keys("keyFiles: [north.key]"), "remote.keyFiles[0]", "own secret file"),
         (keys("keyFiles: [\"\"]"), "remote.keyFiles[0]", "is empty"),
+        (keys("keys: [hoft1AAAA], revokedKeys: [\"0123\"]"), "remote.revokedKeys[0]", "16 hex digits"),
+        (keys("keys: [hoft1AAAA], revokedKeys: [\"+123456789abcdef\"]"), "remote.revokedKeys[0]", "16 hex digits"),
+        (
+            instead("{secretFile: north.key}", "{secretFile: n.key, retiredFiles: [\"\"]}"),
+            "identity.retiredFiles[0]",
+            "is empty",
+        ),
+        (
+            instead("{secretFile: north.key}", "{secretFile: n.key, retiredFiles: [out/o.key]}"),
+            "identity.retiredFiles[0]",
+            "carry the secret keys away",
+        ),
+        (
+            instead("{secretFile: north.key}", "{retiredFiles: [o.key]}")
+                + "modes: {send: Checksum}\nallowUnauthenticated: true\n",
+            "identity.retiredFiles",
+            "identity.secretFile",
+        ),
         (instead("{secretFile: north.key}", "{}"), "identity.secretFile", "is missing"),
         (with("realm: Big Corp"), "realm", "write `big-corp`"),
         (with("modes: {send: Plain}"), "modes.send", "write Sealed, Signed or Checksum"),

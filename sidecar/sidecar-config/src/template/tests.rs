@@ -44,9 +44,11 @@ fn everything() -> ConfigFile {
     file.local.weight = 2;
     file.remote.keys = vec!["hoft1AAAA".to_owned()];
     file.remote.key_files = vec!["south.pub".into()];
+    file.remote.revoked_keys = vec!["0123456789abcdef".to_owned()];
     file.remote.forget_after = Some(crate::parse_duration("24h").unwrap());
     file.realm = "production".to_owned();
     file.identity.secret_file = Some("north.key".into());
+    file.identity.retired_files = vec!["north-2025.key".into()];
     file.modes.accept = Some(vec!["Sealed".to_owned()]);
     file.mirror.poll_max = Some(crate::parse_duration("1s").unwrap());
     file.heartbeat.interval = Some(crate::parse_duration("15s").unwrap());
