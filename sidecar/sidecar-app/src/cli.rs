@@ -1,12 +1,13 @@
 //! The command line: what each subcommand is called and what it takes.
 //!
-//! Exit status: 0 well, 1 failed (what went wrong is said on standard error), 2 the command line is wrong. `hoft log` has its own.
+//! Exit status: 0 well, 1 failed (what went wrong is said on standard error), 2 the command line is wrong. `hoft log`, `hoft inspect` and
+//! `hoft verify` have their own.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{config, keygen, log};
+use crate::commands::{config, key, keygen, log, packet};
 use crate::{bench, demo, engine, mirror};
 
 /// HTTP over file transfer: call HTTP APIs in another network when only files cross the gap.
@@ -26,9 +27,16 @@ enum Command {
     Sidecar(engine::SidecarArgs),
     /// Make the keys of a side: a secret file, and a public token to hand to the other side.
     Keygen(keygen::KeygenArgs),
+    /// Look at keys: what a token or a secret file holds, its token, its fingerprint. Secrets are never shown.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Write a first configuration, or check one.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Say what packet files are: ids, times, sizes, frames, and where they were cut.
+    Inspect(packet::InspectArgs),
+    /// Say whether packet files are whole and genuine: for guards and scanners, by exit status.
+    Verify(packet::VerifyArgs),
     /// Look at the log in a state folder: what it holds, and whether it is whole. Changes nothing.
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -45,7 +53,10 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Sidecar(args) => engine::main(&args),
         Command::Keygen(args) => keygen::main(&args),
+        Command::Key(command) => key::main(&command),
         Command::Config(command) => config::main(&command),
+        Command::Inspect(args) => return packet::inspect(&args),
+        Command::Verify(args) => return packet::verify(&args),
         Command::Log(command) => return log::main(&command),
         Command::Mirror(args) => mirror::main(*args),
         Command::Demo(args) => demo::main(&args),

@@ -1,6 +1,10 @@
-//! The small subcommands: keys, configuration and a look at the log.
+//! The small subcommands: keys, configuration, and looks at packets and at the log.
 
 pub mod config;
 pub mod given;
+pub mod key;
+pub mod key_material;
 pub mod keygen;
 pub mod log;
+pub mod packet;
+pub mod when;
