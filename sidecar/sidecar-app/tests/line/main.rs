@@ -33,5 +33,6 @@ mod recovery;
 mod refusals;
 mod shared;
 mod targets;
+mod tools;
 mod upstream;
 mod users;
