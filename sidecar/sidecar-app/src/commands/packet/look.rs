@@ -22,6 +22,9 @@ use super::report::{Content, EndMarker, EndpointReport, Frames, HeaderReport, Re
 use super::source::{NotOpened, PacketFile};
 use crate::commands::when::rfc3339;
 
+/// Numbers of frames that a finding names.
+const NUMBERS_SHOWN: usize = 8;
+
 /// What can be read of a packet, after it was looked at.
 pub(super) struct Readable {
     pub(super) file: PacketFile,
@@ -258,17 +261,22 @@ fn explain(header: &Header, report: &mut Report) {
         }
         Content::Clear | Content::Opened | Content::NotReached => {}
     }
-    let counts = report.frames.as_ref().map(|frames| (frames.bad, frames.unfilled, frames.malformed, frames.unknown));
-    if let Some((bad, unfilled, malformed, unknown)) = counts {
-        for (count, what) in [
-            (bad, "differ from what the frame table says of them"),
-            (unfilled, "are nothing but zeros"),
-            (malformed, "hold no well-formed records"),
-            (unknown, "are of a kind that this program does not know: they are good, and would be skipped"),
-        ] {
-            if count > 0 {
-                report.say(format!("{count} frames {what}"));
-            }
+    for (state, one, several) in [
+        (
+            FrameState::Bad,
+            "differs from what the frame table says of it",
+            "differ from what the frame table says of them",
+        ),
+        (FrameState::Unfilled, "is nothing but zeros", "are nothing but zeros"),
+        (FrameState::Malformed, "holds no well-formed records", "hold no well-formed records"),
+        (FrameState::Unknown, "is of an unknown kind: good, and skipped", "are of an unknown kind: good, and skipped"),
+    ] {
+        let list = report.frames.iter().flat_map(|frames| &frames.list);
+        let indexes: Vec<u32> = list.filter(|frame| frame.state == state).map(|frame| frame.index).collect();
+        match indexes.as_slice() {
+            [] => {}
+            [index] => report.say(format!("frame {index} {one}")),
+            many => report.say(format!("frames {} {several}", listed(many))),
         }
     }
     if report.end_marker == Some(EndMarker::Wrong) {
@@ -284,6 +292,15 @@ fn explain(header: &Header, report: &mut Report) {
     }
     if report.header.as_ref().is_some_and(|header| header.name_agrees == Some(false)) {
         report.say("its name claims another packet number: a renamed file (nothing depends on the name)");
+    }
+}
+
+/// Some of many numbers.
+fn listed(numbers: &[u32]) -> String {
+    let shown: Vec<String> = numbers.iter().take(NUMBERS_SHOWN).map(u32::to_string).collect();
+    match numbers.len().saturating_sub(NUMBERS_SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

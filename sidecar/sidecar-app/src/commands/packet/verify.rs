@@ -124,5 +124,6 @@ fn line(report: &Report, reason: Option<&str>, out: &mut dyn Write) -> Result<()
         };
         return Ok(writeln!(out, "{file}: good: {suite} packet {number}; {origin}; {frames}")?);
     };
-    Ok(writeln!(out, "{file}: NOT GOOD ({}): {}", report.reject.unwrap_or("unverified"), text::printable(reason))?)
+    let reject = report.reject.or(report.origin.as_ref().and_then(|origin| origin.reject)).unwrap_or("unverified");
+    Ok(writeln!(out, "{file}: NOT GOOD ({reject}): {}", text::printable(reason))?)
 }
