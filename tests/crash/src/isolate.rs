@@ -1,4 +1,4 @@
-//! A mount and a process namespace of its own for a run, so that nothing outlives it.
+//! A mount and a process namespace of its own for a run, and a network if it wants one, so that nothing outlives it.
 //!
 //! The program starts itself again inside `unshare`. When the inner process ends, however it ends, the kernel kills whatever
 //! it started and takes down its mounts, and with them its loop devices; when the outer one ends, the inner one notices by
@@ -36,14 +36,35 @@ pub fn is_required(word: &str) -> bool {
     std::env::var("HOFT_REQUIRE").unwrap_or_default().split(',').any(|name| name.trim() == word)
 }
 
+/// Which network a run has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// That of the machine.
+    Shared,
+    /// One with nothing but a loopback device: fixed ports clash with nobody, and no program speaks to anybody outside.
+    Own,
+}
+
 /// Does the work in namespaces of its own: `work` is called in the inner process. `Err` in the result says why this machine
 /// cannot do it.
 ///
 /// # Errors
 /// `HOFT_REQUIRE` names what is missing; the program under test cannot be built; something was left behind.
 pub fn run(work: impl FnOnce(&Inside) -> ExitCode) -> anyhow::Result<Result<ExitCode, String>> {
+    run_on(Network::Shared, work)
+}
+
+/// As [`run`], on this network.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_on(network: Network, work: impl FnOnce(&Inside) -> ExitCode) -> anyhow::Result<Result<ExitCode, String>> {
     if let (Some(place), Some(hoft)) = (std::env::var_os(PLACE), std::env::var_os(HOFT)) {
         end_with_standard_input();
+        if network == Network::Own {
+            let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+            ensure!(up.context("cannot start `ip` (Debian: iproute2)")?.success(), "the loopback device stays down");
+        }
         return Ok(Ok(work(&Inside { place: place.into(), hoft: hoft.into() })));
     }
     if !rustix::process::geteuid().is_root() {
@@ -57,7 +78,11 @@ pub fn run(work: impl FnOnce(&Inside) -> ExitCode) -> anyhow::Result<Result<Exit
     let lock = File::create(place.path().join("lock"))?;
     lock.lock().context("cannot lock the folder of this run")?;
     let mut inner = Command::new("unshare");
-    inner.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]);
+    inner.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]);
+    if network == Network::Own {
+        inner.arg("--net");
+    }
+    inner.arg("--");
     inner.arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
     inner.env(PLACE, place.path()).env(HOFT, &hoft).stdin(Stdio::piped());
     let mut inner = inner.spawn().context("cannot start `unshare` (Debian: util-linux)")?;

@@ -108,11 +108,54 @@ impl Place {
     }
 }
 
+/// What carries files from the outbox of either side to the inbox of the other, until it is dropped. What it has to say goes
+/// to `mirror.log` in the home of the side that it carries from.
+pub trait Mirrors: std::fmt::Debug {
+    /// Carries nothing from this side, until [`Mirrors::resume`].
+    fn stop(&mut self, from: Which);
+
+    /// Goes on.
+    fn resume(&mut self, from: Which);
+}
+
+/// `hoft mirror`, one for each way, with faults that cost little time.
+#[derive(Debug)]
+pub struct Faulty([Process; 2]);
+
+impl Faulty {
+    /// Starts them, between the folders `out` and `in`.
+    #[must_use]
+    pub fn start(place: &Place, seed: u64, profile: &str) -> Self {
+        let start = |from, to, seed| faulty(place, from, to, seed, profile);
+        Self([start(Which::Near, Which::Far, seed), start(Which::Far, Which::Near, seed + 1)])
+    }
+}
+
+impl Mirrors for Faulty {
+    fn stop(&mut self, from: Which) {
+        self.0[usize::from(from == Which::Far)].signal(Signal::STOP);
+    }
+
+    fn resume(&mut self, from: Which) {
+        self.0[usize::from(from == Which::Far)].signal(Signal::CONT);
+    }
+}
+
+/// Nothing carries anything.
+#[derive(Debug)]
+struct Nothing;
+
+impl Mirrors for Nothing {
+    fn stop(&mut self, _: Which) {}
+
+    fn resume(&mut self, _: Which) {}
+}
+
 /// Two engines with what is between and behind them.
 #[derive(Debug)]
 pub struct Line {
     engines: [Engine; 2],
-    mirrors: Vec<Process>,
+    mirrors: Box<dyn Mirrors>,
     /// What is behind the far engine.
     pub upstream: Arc<Upstream>,
     /// Its folders. They go last.
@@ -124,15 +167,26 @@ impl Line {
     #[must_use]
     pub fn start(place: Place, seed: u64, change: Change) -> Self {
         let mut line = Self::prepare(place, seed, change);
-        for which in [Which::Far, Which::Near] {
-            line.engine(which).start_and_wait();
-        }
+        line.start_engines();
         line
+    }
+
+    /// Starts the engines and waits until both are ready.
+    pub fn start_engines(&mut self) {
+        for which in [Which::Far, Which::Near] {
+            self.engine(which).start_and_wait();
+        }
     }
 
     /// Starts everything but the engines.
     #[must_use]
     pub fn prepare(place: Place, seed: u64, change: Change) -> Self {
+        Self::prepare_with(place, change, |place| Box::new(Faulty::start(place, seed, "copy")))
+    }
+
+    /// Starts everything but the engines, with other mirrors: they are made when the folders are there.
+    #[must_use]
+    pub fn prepare_with(place: Place, change: Change, mirrors: impl FnOnce(&Place) -> Box<dyn Mirrors>) -> Self {
         for which in Which::BOTH {
             for name in ["state", "out", "in"] {
                 std::fs::create_dir_all(place.disk(which).join(name)).unwrap();
@@ -141,16 +195,14 @@ impl Line {
         let upstream = Upstream::start();
         let engines = [(Which::Near, Which::Far), (Which::Far, Which::Near)]
             .map(|(which, other)| Engine::configure(&place, which, other, upstream.port, change));
-        let mirrors = [(Which::Near, Which::Far, seed), (Which::Far, Which::Near, seed + 1)]
-            .map(|(from, to, seed)| mirror(&place, from, to, seed))
-            .into();
+        let mirrors = mirrors(&place);
         Self { engines, mirrors, upstream, place }
     }
 
     /// Ends everything that uses the folders.
     pub fn end(&mut self) {
         self.engines.iter_mut().for_each(Engine::kill);
-        self.mirrors.clear();
+        self.mirrors = Box::new(Nothing);
     }
 
     /// One of the engines.
@@ -193,12 +245,12 @@ impl Line {
 
     /// Stops a mirror, until [`Line::resume_mirror`].
     pub fn stop_mirror(&mut self, from: Which) {
-        self.mirrors[usize::from(from == Which::Far)].signal(Signal::STOP);
+        self.mirrors.stop(from);
     }
 
     /// Lets a mirror go on.
     pub fn resume_mirror(&mut self, from: Which) {
-        self.mirrors[usize::from(from == Which::Far)].signal(Signal::CONT);
+        self.mirrors.resume(from);
     }
 
     /// The ends of all logs.
@@ -381,15 +433,16 @@ impl Engine {
     }
 }
 
-fn mirror(place: &Place, from: Which, to: Which, seed: u64) -> Process {
+fn faulty(place: &Place, from: Which, to: Which, seed: u64, profile: &str) -> Process {
     let mut command = place.hoft();
     command.arg("mirror").arg("--from").arg(place.disk(from).join("out")).arg("--to").arg(place.disk(to).join("in"));
-    command.args(FAULTS).args(["--poll-ms", "10", "--seed", &seed.to_string()]);
+    command.args(FAULTS).args(["--profile", profile, "--poll-ms", "10", "--seed", &seed.to_string()]);
     Process::start(command, &place.home(from).join("mirror.log"))
 }
 
 /// A port that nobody listens on, outside of the range from which the system gives ports to connections.
-fn free_port() -> u16 {
+#[must_use]
+pub fn free_port() -> u16 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     // Different in every process, whose number in its namespace is always the same.
     let first = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros() as u64;

@@ -1,7 +1,7 @@
 //! Runs scenarios, a few at once, and says of each what became of it.
 //!
 //! The harness of the test binary (`harness = false`). Invariants: every scenario ends as ok, FAILED or SKIPPED, and the last
-//! lines count them; what a skipped one needs is named, and `HOFT_REQUIRE` (`root`, `fuse`, `loop`) makes it a failure.
+//! lines count them; what a skipped one needs is named, and its word in `HOFT_REQUIRE` (`root`, [`Need::word`]) makes it a failure.
 //! Arguments: words to select scenarios whose name contains one of them, `--exact`, `--list`, `--seed N`.
 
 use std::collections::BTreeSet;
@@ -11,11 +11,17 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use crate::isolate::{self, Inside, is_required};
+use crate::isolate::{self, Inside, Network, is_required};
 use crate::volume::Need;
 
-/// Scenarios at once: they wait more than they compute.
-const AT_ONCE: usize = 4;
+/// How scenarios are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// So many at once: they wait more than they compute.
+    pub at_once: usize,
+    /// On this network.
+    pub network: Network,
+}
 
 /// What a scenario works with.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +50,9 @@ struct Report {
     skipped: Vec<(&'static str, String)>,
 }
 
-/// The `main` of the test binary.
+/// The `main` of a test binary.
 #[must_use]
-pub fn main(scenarios: &[Scenario]) -> ExitCode {
+pub fn main(scenarios: &[Scenario], way: Way) -> ExitCode {
     let arguments = Arguments::parse(std::env::args().skip(1));
     let chosen: Vec<Scenario> = scenarios.iter().copied().filter(|scenario| arguments.chooses(scenario.name)).collect();
     if arguments.list {
@@ -57,7 +63,7 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
         println!("\nscenarios: none chosen of {}", scenarios.len());
         return ExitCode::SUCCESS;
     }
-    match isolate::run(|inside| run(inside, &chosen, arguments.seed)) {
+    match isolate::run_on(way.network, |inside| run(inside, &chosen, arguments.seed, way.at_once)) {
         Ok(Ok(code)) => code,
         Ok(Err(reason)) => {
             println!("\nscenarios: 0 passed; 0 failed; {} skipped: {reason}", chosen.len());
@@ -70,12 +76,12 @@ pub fn main(scenarios: &[Scenario]) -> ExitCode {
     }
 }
 
-fn run(inside: &Inside, chosen: &[Scenario], seed: u64) -> ExitCode {
+fn run(inside: &Inside, chosen: &[Scenario], seed: u64, at_once: usize) -> ExitCode {
     let began = Instant::now();
     println!("\nrunning {} scenarios, seed {seed}", chosen.len());
     let (report, waiting) = (Mutex::new(Report::default()), Mutex::new(chosen.iter().copied()));
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..at_once {
             scope.spawn(|| {
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();

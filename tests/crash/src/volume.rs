@@ -17,6 +17,15 @@ pub enum Need {
     Fuse,
     /// This file system in a file, by a loop device.
     Loop(LoopKind),
+    /// A program of Debian.
+    Program {
+        /// Its file, which some packages put where only root looks.
+        name: &'static str,
+        /// The package that has it.
+        package: &'static str,
+        /// What it is for: its word in `HOFT_REQUIRE`.
+        word: &'static str,
+    },
 }
 
 /// A file system that is made in a file.
@@ -58,6 +67,7 @@ impl Need {
         match self {
             Self::Fuse => "fuse",
             Self::Loop(_) => "loop",
+            Self::Program { word, .. } => word,
         }
     }
 
@@ -74,12 +84,16 @@ impl Need {
             }
             Self::Loop(kind) => {
                 kernel_knows(kind.name())?;
-                let program = format!("mkfs.{}", kind.name());
-                let found = run(Command::new("sh").args(["-c", &format!("command -v {program}")]));
-                found.map(drop).map_err(|_| format!("{program} is missing: apt-get install {}", kind.package()))
+                is_installed(&format!("mkfs.{}", kind.name()), kind.package())
             }
+            Self::Program { name, package, .. } => is_installed(name, package),
         }
     }
+}
+
+fn is_installed(program: &str, package: &str) -> Result<(), String> {
+    let found = run(Command::new("sh").args(["-c", &format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}")]));
+    found.map(drop).map_err(|_| format!("{program} is missing: apt-get install {package}"))
 }
 
 fn kernel_knows(name: &str) -> Result<(), String> {

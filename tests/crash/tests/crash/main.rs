@@ -5,6 +5,9 @@
 
 use std::process::ExitCode;
 
+use crash::isolate::Network;
+use crash::runner::Way;
+
 fn main() -> ExitCode {
-    crash::runner::main(crash::scenarios::ALL)
+    crash::runner::main(crash::scenarios::ALL, Way { at_once: 4, network: Network::Shared })
 }
