@@ -50,6 +50,9 @@ pub(crate) const REMOVED_KEPT: usize = 8_192;
 /// A file that came back this often after it was removed is left to its sender.
 pub(crate) const REAPPEARANCES_MAX: u8 = 2;
 
+/// First pause before such a file is removed once more.
+pub(crate) const LEFT_MIN: Duration = Duration::from_secs(30);
+
 /// Bytes of one file that are read before it is another file's turn.
 pub(crate) const SLICE_BYTES: u64 = 8 << 20;
 
@@ -83,7 +86,7 @@ pub(crate) const WAIT_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a packet is shown again whose verdict was `Wait`.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Longest pause before a closed partial or a quarantined file is looked at again.
+/// Longest pause before a closed partial or a quarantined file is looked at again, or one that came back is removed again.
 pub(crate) const RECHECK_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Presence packets of one sender life that stay in the folder.

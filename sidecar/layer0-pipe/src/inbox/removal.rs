@@ -1,7 +1,8 @@
 //! How files leave the inbox's care: removed, left to their sender, or put aside as useless.
 //!
-//! Invariants: under profile sync nothing is ever removed; a file that comes back twice after it was removed stays
-//! (somebody undoes our deletions); junk is removed only if it lies in a folder of mine or names me, and only after
+//! Invariants: under profile sync nothing is ever removed; a file that comes back twice after it was removed is left to its
+//! sender (somebody undoes our deletions, or copies it again), and tried again seldom, because a mirror that copies does not
+//! take it along when the sender removes its own; junk is removed only if it lies in a folder of mine or names me, and only after
 //! the largest packet lifetime; the list of useless files is bounded, the oldest is forgotten first.
 //! What this file does not do: decide which packets are finished. Specification: protocol §3 "Garbage collection".
 //! Read first: `a_file_that_comes_back_twice_is_left_to_its_sender`.
@@ -15,7 +16,7 @@ use wire::Reject;
 use super::Inbox;
 use super::arrival::FileId;
 use super::tracked::{State, Tracked};
-use crate::limits::{REAPPEARANCES_MAX, RECHECK_MAX, REMOVED_KEPT};
+use crate::limits::{LEFT_MIN, REAPPEARANCES_MAX, RECHECK_MAX, REMOVED_KEPT};
 
 /// How often each path was removed, for the newest removals.
 #[derive(Debug, Default)]
@@ -44,15 +45,23 @@ impl Removed {
     }
 }
 
+/// How long a file is left that came back so often: its sender usually has its acknowledgement by then.
+fn left_for(times: u8) -> Duration {
+    let doublings = u32::from(times.saturating_sub(REAPPEARANCES_MAX)).min(16);
+    LEFT_MIN.saturating_mul(1 << doublings).min(RECHECK_MAX)
+}
+
 impl Inbox {
-    /// Ends the work on a file (taken out of the tracked ones): it goes, or it stays and is never opened again.
+    /// Ends the work on a file (taken out of the tracked ones): it goes, or it stays and is never opened again. One that was
+    /// left before goes.
     pub(crate) fn dispose(&mut self, id: FileId, mut tracked: Tracked, now: Duration) {
         let times = self.removed.times(&tracked.path);
-        let goes = self.options.profile.receiver_deletes() && times < REAPPEARANCES_MAX;
-        if !goes {
+        let deletes = self.options.profile.receiver_deletes();
+        let is_left = matches!(tracked.state, State::Left);
+        if !deletes || (times >= REAPPEARANCES_MAX && !is_left) {
             self.counters.reappeared += u64::from(times > 0);
             tracked.state = State::Left;
-            tracked.next_try = None;
+            tracked.next_try = deletes.then(|| now.saturating_add(left_for(times)));
             self.files.put(id, tracked);
             return;
         }

@@ -107,7 +107,7 @@ impl Inbox {
         let expired = turn.now >= expires;
         let (goes, next_try) = match &tracked.state {
             State::Leaving => (true, None),
-            State::Left => (false, None),
+            State::Left => (self.options.profile.receiver_deletes(), None),
             State::Fresh => (false, Some(turn.now + RETRY_MIN)),
             State::Shown(key) => (expired || self.memory.presence_superseded(key), Some(expires)),
             State::Quarantined { .. } => (expired && tracked.mine, tracked.mine.then_some(expires)),

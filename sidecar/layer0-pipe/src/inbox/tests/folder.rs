@@ -96,6 +96,35 @@ fn a_file_that_comes_back_twice_is_left_to_its_sender() {
 }
 
 #[test]
+fn what_a_mirror_copied_again_and_again_does_not_stay_for_ever() {
+    for profile in [Profile::Move, Profile::Copy] {
+        let mut world = with_profile(profile);
+        let (path, bytes) = world.publish(&plan(1, three_frames()));
+        for _ in 0..3 {
+            world.put(&path, &bytes);
+            world.settle();
+        }
+        assert!(world.folder.contents(&path).is_some(), "{profile:?}: left to its sender");
+        world.run(S * 60);
+        assert!(
+            world.folder.contents(&path).is_none(),
+            "{profile:?}: its sender's is gone, and nobody else removes it"
+        );
+        // A mirror that undoes every deletion gets fewer and fewer to undo.
+        let removed = world.inbox.counters().removed;
+        for _ in 0..360 {
+            if world.folder.contents(&path).is_none() {
+                world.put(&path, &bytes);
+            }
+            world.run(S * 10);
+        }
+        let removals = world.inbox.counters().removed - removed;
+        assert!((4..=12).contains(&removals), "{profile:?}: {removals} in an hour");
+        assert!(world.inbox.tracked().0 <= 1);
+    }
+}
+
+#[test]
 fn a_partial_file_goes_when_its_number_is_below_the_floor() {
     let mut world = World::new(Suite::Checksum);
     let (path, bytes) = world.publish(&plan(5, three_frames()));
