@@ -9,5 +9,6 @@
 pub mod again;
 pub mod rsync;
 pub mod scenarios;
+pub mod share;
 pub mod syncthing;
 pub mod trial;

@@ -8,15 +8,34 @@ use crash::volume::Need;
 use sidecar_config::{ConfigFile, Profile};
 
 use crate::rsync::Rsync;
+use crate::share::{Kind, Share, folder_from, mount_of};
 use crate::syncthing::Syncthing;
 use crate::trial::{Folders, Trial};
 
 const RSYNC: Need = Need::Program { name: "rsync", package: "rsync", word: "mirrors" };
+const SSHD: Need = Need::Program { name: "sshd", package: "openssh-server", word: "shares" };
+const SSHFS: Need = Need::Program { name: "sshfs", package: "sshfs", word: "shares" };
+const DAVFS: Need = Need::Program { name: "mount.davfs", package: "davfs2", word: "shares" };
+const RCLONE: Need = Need::Program { name: "rclone", package: "rclone", word: "shares" };
+/// `rclone mount` starts it.
+const FUSERMOUNT: Need = Need::Program { name: "fusermount3", package: "fuse3", word: "shares" };
 const SYNCTHING: Need = Need::Program { name: "syncthing", package: "syncthing", word: "mirrors" };
 
 /// Every scenario of the test, those that take longest first.
 pub const ALL: &[Scenario] = &[
     Scenario { name: "syncthing_that_syncs", needs: &[SYNCTHING], run: |context| syncthing(context) },
+    Scenario { name: "sshfs_share", needs: &[Need::Fuse, SSHD, SSHFS], run: |context| shared(context, Kind::Sshfs) },
+    Scenario { name: "davfs2_share", needs: &[Need::Fuse, DAVFS, RCLONE], run: |context| shared(context, Kind::Davfs) },
+    Scenario {
+        name: "rclone_mount_of_webdav",
+        needs: &[Need::Fuse, RCLONE, FUSERMOUNT],
+        run: |context| shared(context, Kind::RcloneDav),
+    },
+    Scenario {
+        name: "rclone_mount_of_sftp",
+        needs: &[Need::Fuse, RCLONE, FUSERMOUNT],
+        run: |context| shared(context, Kind::RcloneSftp),
+    },
     Scenario { name: "rsync_that_copies", needs: &[RSYNC], run: |context| rsync(context, &[], copied) },
     Scenario {
         name: "rsync_that_copies_in_place",
@@ -64,6 +83,35 @@ fn syncthing(context: Context<'_>) -> String {
     let line = Line::prepare_with(Place::new(context.inside), change, |place| Box::new(Syncthing::start(place)));
     let folders = local(&line.place);
     Trial { kills: 6, ..Trial::default() }.run(context, "syncthing", line, &folders)
+}
+
+/// Both engines on mounts of one server: whatever a side deletes is gone for both.
+fn shared(context: Context<'_>, kind: Kind) -> String {
+    let change = |file: &mut ConfigFile| {
+        let (own, other) = match file.local.name.as_str() {
+            "north" => (Which::Near, Which::Far),
+            _ => (Which::Far, Which::Near),
+        };
+        file.folders.outbox = format!("disk/share/{}", folder_from(own)).into();
+        file.folders.inbox = format!("disk/share/{}", folder_from(other)).into();
+        file.mirror.profile = Profile::Sync;
+        file.mirror.expected_latency = Duration::from_secs(2);
+        file.mirror.quiet_min = Duration::from_secs(2);
+    };
+    let place = Place::new(context.inside);
+    let folders = Which::BOTH.map(|which| {
+        let mount = mount_of(&place, which);
+        Which::BOTH.map(|from| mount.join(folder_from(from)))
+    });
+    let [[near_out, near_in], [far_in, far_out]] = folders;
+    let folders = [
+        ("the near outbox", near_out),
+        ("the near inbox", near_in),
+        ("the far outbox", far_out),
+        ("the far inbox", far_in),
+    ];
+    let line = Line::prepare_with(place, change, |place| Box::new(Share::start(place, kind)));
+    Trial { kills: 6, ..Trial::default() }.run(context, &format!("{kind:?}"), line, &folders)
 }
 
 fn copied(file: &mut ConfigFile) {

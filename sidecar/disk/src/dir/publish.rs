@@ -40,7 +40,7 @@ pub(super) fn link_and_unlink(
         // A link request repeated by the network client finds the name it made itself.
         Err(Errno::EXIST) if same_file(old_folder, old, new_folder, new) => {}
         Err(Errno::EXIST) => return Err(PublishError::Exists),
-        Err(error) if refused(error) || error == Errno::MLINK => {
+        Err(error) if cannot_link(error, statat(old_folder, old, AtFlags::SYMLINK_NOFOLLOW).is_ok()) => {
             return Err(PublishError::Io(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "this folder can neither rename without replacing nor make hard links; write under the final name instead",
@@ -60,7 +60,29 @@ fn same_file(old_folder: BorrowedFd<'_>, old: &str, new_folder: BorrowedFd<'_>, 
     matches!((old, new), (Ok(a), Ok(b)) if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino))
 }
 
+/// Whether this folder makes no hard links. An rclone mount says `EIO` to every link; where the file itself can be looked at,
+/// it is no outage.
+fn cannot_link(error: Errno, file_is_there: bool) -> bool {
+    refused(error) || error == Errno::MLINK || (error == Errno::IO && file_is_there)
+}
+
 // `NOTSUP` and `OPNOTSUPP` are one number on Linux; a sandbox that filters calls answers `NOSYS` or `PERM`.
 fn refused(error: Errno) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM].contains(&error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_output_error_means_that_there_are_no_links_only_where_the_file_is_there() {
+        assert!(cannot_link(Errno::IO, true), "an rclone mount");
+        assert!(!cannot_link(Errno::IO, false), "a share that is gone");
+        assert!(
+            cannot_link(Errno::PERM, false) && cannot_link(Errno::MLINK, true),
+            "davfs2; a file with too many links"
+        );
+        assert!(!cannot_link(Errno::NOSPC, true) && !cannot_link(Errno::NOTCONN, true));
+    }
 }
