@@ -154,8 +154,9 @@ impl Mirrors for Nothing {
 /// Two engines with what is between and behind them.
 #[derive(Debug)]
 pub struct Line {
-    engines: [Engine; 2],
+    // They go first: an engine that waits for a share cannot be killed before its mount is gone.
     mirrors: Box<dyn Mirrors>,
+    engines: [Engine; 2],
     /// What is behind the far engine.
     pub upstream: Arc<Upstream>,
     /// Its folders. They go last.
