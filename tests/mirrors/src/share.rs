@@ -12,6 +12,8 @@ use crash::line::{Mirrors, Place, Which, free_port};
 use crash::process::{Process, eventually, run};
 use rustix::process::{Pid, Signal, kill_process};
 
+const MOUNT_DAVFS: &str = "/usr/sbin/mount.davfs";
+
 /// What serves, and what mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -139,7 +141,7 @@ impl Share {
                 self.mounters.push(Process::start(sshfs, log));
             }
             Kind::Davfs => {
-                let mut mount = Command::new("/usr/sbin/mount.davfs");
+                let mut mount = Command::new(MOUNT_DAVFS);
                 run(mount.arg(format!("http://127.0.0.1:{port}/")).arg(folder)).unwrap();
             }
             Kind::RcloneDav => {
@@ -180,8 +182,12 @@ impl Mirrors for Share {
 impl Drop for Share {
     fn drop(&mut self) {
         for mount in &self.mounts {
-            if let Err(error) = run(Command::new("umount").arg("--lazy").arg(mount)) {
+            // Not by the helper of davfs2, which waits until everything is uploaded.
+            if let Err(error) = run(Command::new("umount").args(["--internal-only", "--lazy"]).arg(mount)) {
                 eprintln!("a share could not be unmounted: {error}");
+            }
+            for mounter in mounters_in_background(mount) {
+                let _ = kill_process(mounter, Signal::KILL);
             }
         }
     }
@@ -209,20 +215,33 @@ fn is_mounted(folder: &Path) -> bool {
 /// Processes that this one started.
 fn children(of: u32) -> Vec<Pid> {
     let parent = |status: &str| status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
+    processes(|folder| parent(&std::fs::read_to_string(folder.join("status")).unwrap_or_default()) == Some(of))
+}
+
+/// Processes of davfs2 for this mount, which let go of their parents.
+fn mounters_in_background(mount: &Path) -> Vec<Pid> {
+    let mount = mount.to_string_lossy();
+    processes(|folder| {
+        let line = String::from_utf8_lossy(&std::fs::read(folder.join("cmdline")).unwrap_or_default()).into_owned();
+        let mut words = line.split('\0');
+        words.next() == Some(MOUNT_DAVFS) && words.any(|word| word == mount)
+    })
+}
+
+/// Processes of this run (it has a process namespace of its own) whose folder in /proc says so.
+fn processes(which: impl Fn(&Path) -> bool) -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
-        .filter(|entry| {
-            let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-            parent(&status) == Some(of)
-        })
-        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter_map(|entry| Some((entry.path(), Pid::from_raw(entry.file_name().to_str()?.parse().ok()?)?)))
+        .filter(|(folder, _)| which(folder))
+        .map(|(_, pid)| pid)
         .collect()
 }
 
 /// What davfs2 reads besides its command line: uploads are not put off, listings are asked for, no locks; and a buffer as
 /// large as the kernel's questions, without which recent kernels cannot list its folders.
 const DAVFS: &str = "dav_user root\ndav_group root\nask_auth 0\nuse_locks 0\ndelay_upload 0\ndir_refresh 1\n\
-                     file_refresh 0\ngui_optimize 0\nbuf_size 256\nretry 1\nmax_retry 5\n";
+                     file_refresh 0\ngui_optimize 0\nbuf_size 256\n";
 
 /// Lays memory over the places of the system where sshd and davfs2 keep files, in this mount namespace.
 fn private_places() {
