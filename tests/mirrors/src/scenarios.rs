@@ -14,6 +14,7 @@ use crate::trial::{Folders, Trial};
 
 const RSYNC: Need = Need::Program { name: "rsync", package: "rsync", word: "mirrors" };
 const SSHD: Need = Need::Program { name: "sshd", package: "openssh-server", word: "shares" };
+const SSH_KEYGEN: Need = Need::Program { name: "ssh-keygen", package: "openssh-client", word: "shares" };
 const SSHFS: Need = Need::Program { name: "sshfs", package: "sshfs", word: "shares" };
 const DAVFS: Need = Need::Program { name: "mount.davfs", package: "davfs2", word: "shares" };
 const RCLONE: Need = Need::Program { name: "rclone", package: "rclone", word: "shares" };
@@ -23,9 +24,6 @@ const SYNCTHING: Need = Need::Program { name: "syncthing", package: "syncthing",
 
 /// Every scenario of the test, those that take longest first.
 pub const ALL: &[Scenario] = &[
-    Scenario { name: "syncthing_that_syncs", needs: &[SYNCTHING], run: |context| syncthing(context) },
-    Scenario { name: "sshfs_share", needs: &[Need::Fuse, SSHD, SSHFS], run: |context| shared(context, Kind::Sshfs) },
-    Scenario { name: "davfs2_share", needs: &[Need::Fuse, DAVFS, RCLONE], run: |context| shared(context, Kind::Davfs) },
     Scenario {
         name: "rclone_mount_of_webdav",
         needs: &[Need::Fuse, RCLONE, FUSERMOUNT],
@@ -33,9 +31,11 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "rclone_mount_of_sftp",
-        needs: &[Need::Fuse, RCLONE, FUSERMOUNT],
+        needs: &[Need::Fuse, RCLONE, FUSERMOUNT, SSH_KEYGEN],
         run: |context| shared(context, Kind::RcloneSftp),
     },
+    Scenario { name: "syncthing_that_syncs", needs: &[SYNCTHING], run: |context| syncthing(context) },
+    Scenario { name: "davfs2_share", needs: &[Need::Fuse, DAVFS, RCLONE], run: |context| shared(context, Kind::Davfs) },
     Scenario { name: "rsync_that_copies", needs: &[RSYNC], run: |context| rsync(context, &[], copied) },
     Scenario {
         name: "rsync_that_copies_in_place",
@@ -48,6 +48,7 @@ pub const ALL: &[Scenario] = &[
         run: |context| rsync(context, &["--remove-source-files"], moved),
     },
     Scenario { name: "rsync_that_deletes", needs: &[RSYNC], run: |context| rsync(context, &["--delete"], synced) },
+    Scenario { name: "sshfs_share", needs: &[Need::Fuse, SSHD, SSHFS], run: |context| shared(context, Kind::Sshfs) },
     Scenario { name: "hoft_mirror_that_copies", needs: &[], run: |context| own(context, "copy", |_| {}) },
     Scenario {
         name: "hoft_mirror_that_moves",
@@ -65,7 +66,8 @@ fn rsync(context: Context<'_>, options: &'static [&'static str], change: fn(&mut
     let place = Place::new(context.inside);
     let line = Line::prepare_with(place, change, |place| Box::new(Rsync::start(place, options)));
     let folders = local(&line.place);
-    Trial::default().run(context, &format!("rsync {options:?}"), line, &folders)
+    // Many more packets than may stay in a folder.
+    Trial { tens: 25, ..Trial::default() }.run(context, &format!("rsync {options:?}"), line, &folders)
 }
 
 fn own(context: Context<'_>, profile: &'static str, change: fn(&mut ConfigFile)) -> String {

@@ -65,7 +65,7 @@ impl Share {
             std::fs::create_dir_all(share.store().join(folder_from(which))).unwrap();
             std::fs::create_dir_all(mount_of(place, which)).unwrap();
         }
-        if kind == Kind::Sshfs {
+        if matches!(kind, Kind::Sshfs | Kind::RcloneSftp) {
             share.make_ssh_files();
         }
         share.serve();
@@ -114,10 +114,6 @@ impl Share {
                 let mut serve = rclone();
                 serve.args(["serve", "sftp", "--no-auth", "--dir-cache-time", "0s", "--addr", &address]);
                 serve.arg("--key").arg(self.home.join("host")).arg(self.store());
-                if !self.home.join("host").exists() {
-                    let mut keygen = Command::new("ssh-keygen");
-                    run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(self.home.join("host"))).unwrap();
-                }
                 serve
             }
         };
@@ -195,7 +191,7 @@ impl Drop for Share {
 
 fn rclone() -> Command {
     let mut rclone = Command::new("rclone");
-    rclone.args(["--config", "/dev/null"]);
+    rclone.args(["--config", "/dev/null", "--cache-dir", "/run/rclone"]);
     rclone
 }
 

@@ -15,9 +15,7 @@ use crash::process::eventually;
 use crash::runner::Context;
 
 /// Files that may be in one folder when nothing is called, besides an announcement of each start: heartbeats go on.
-const AT_REST: usize = 10;
-/// Calls without trouble, so that many more files are written than may stay.
-const CALLS: u64 = 60;
+const AT_REST: usize = 15;
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +26,13 @@ pub struct Trial {
     pub outages: u64,
     /// How long each is.
     pub outage: Duration,
+    /// Calls without trouble, in tens.
+    pub tens: u64,
 }
 
 impl Default for Trial {
     fn default() -> Self {
-        Self { kills: 10, outages: 1, outage: Duration::from_millis(1500) }
+        Self { kills: 10, outages: 1, outage: Duration::from_millis(1500), tens: 6 }
     }
 }
 
@@ -49,7 +49,9 @@ impl Trial {
         let traffic = line.traffic(Mix::default(), context.seed);
         traffic.go_on_for(10);
         self.trouble(&mut dice, &mut line, &traffic);
-        traffic.go_on_for(CALLS);
+        for _ in 0..self.tens {
+            traffic.go_on_for(10);
+        }
         let verdict = line.conclude(traffic);
         let took = began.elapsed();
         let seed = context.seed;
