@@ -21,3 +21,19 @@ pub(crate) fn within<T>(bytes_max: usize, call: impl FnOnce() -> T) -> T {
     assert!(took <= bytes_max, "{took} bytes were held at once, where {bytes_max} are the bound");
     value
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_within_the_bound_is_fine() {
+        assert_eq!(within(1 << 20, || vec![1_u8; 1 << 10].len()), 1 << 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "are the bound")]
+    fn more_than_the_bound_at_once_fails_even_when_it_was_given_back() {
+        within(1 << 20, || drop(std::hint::black_box(vec![1_u8; 1 << 23])));
+    }
+}

@@ -81,6 +81,7 @@ fn names() -> Vec<(&'static str, Vec<u8>)> {
         ("id", reader::north_gateway().to_string().into()),
         ("hex", reader::north_gateway().to_hex32().into()),
         ("endpoint", b"gateway".to_vec()),
+        ("payload", reader::north().bundle(1, 0, 0).payload().unwrap()),
         ("token", reader::north().bundle(1, 0, 0).to_token().unwrap().into()),
     ]
 }

@@ -3,6 +3,7 @@
 //! `HOFT_GOLDEN=write cargo test -p fuzz seeds` writes the seeds anew.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,4 +63,22 @@ fn every_target_has_a_program() {
             fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("targets/bins/{target}.rs")));
         assert!(program.unwrap().contains(&format!("fuzz::fuzz_{target}")), "{target}");
     }
+}
+
+/// Name and version of every package of a lock file.
+fn locked(path: &str) -> BTreeSet<(String, String)> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let value = |line: &str, key: &str| Some(line.strip_prefix(key)?.trim_matches('"').to_owned());
+    let lines: Vec<&str> = text.lines().collect();
+    let pairs = lines.windows(2).filter_map(|pair| Some((value(pair[0], "name = ")?, value(pair[1], "version = ")?)));
+    pairs.collect()
+}
+
+#[test]
+fn programs_are_built_with_the_versions_of_the_product() {
+    let (theirs, ours) = (locked("targets/Cargo.lock"), locked("../../Cargo.lock"));
+    assert!(theirs.len() > 100);
+    let own = ["targets", "libfuzzer-sys", "arbitrary"];
+    let other: Vec<_> = theirs.difference(&ours).filter(|(name, _)| !own.contains(&name.as_str())).collect();
+    assert!(other.is_empty(), "copy Cargo.lock to tests/fuzz/targets and run `cargo metadata` there: {other:?}");
 }
