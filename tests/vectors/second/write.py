@@ -57,6 +57,11 @@ class Writer:
         return self.ed25519.sign(message) + self.mldsa.sign(message)
 
 
+def hedged(w, osrng, head, ext, control, table):
+    """Salt, then the randomness of the encapsulation, which this writer has no use for: its library takes none."""
+    return kmac256(w.local, osrng + sha256(head, ext, control, table), 768, b"hoft1 hedge")
+
+
 def header(w, p, ext, control, table, kem_key):
     """The header without salt, commitment and CRC."""
     ct, sealed, signature = SUITES[p["suite"]]
@@ -89,8 +94,7 @@ def write(w, p):
         table = p["table"](bytearray(table))
     kem_key = p.get("kem_key", key_id((3, w.kem))) if sealed else bytes(8)
     head = bytearray(header(w, p, ext, control, table, kem_key))
-    hedge = kmac256(w.local, os.urandom(32) + sha256(head, ext, control, table), 768, b"hoft1 hedge")
-    head[136:168] = hedge[:32]
+    head[136:168] = hedged(w, os.urandom(32), head, ext, control, table)[:32]
     body, seal = control + table, None
     if sealed:
         ct, shared = w.encapsulate()
