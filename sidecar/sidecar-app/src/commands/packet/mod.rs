@@ -44,7 +44,7 @@ pub use self::verify::{VerifyArgs, main as verify};
 /// Links are not followed; folders, pipes and devices are not opened.
 ///
 /// Exit status: 0 every file is a whole packet, as far as it can be read; 1 at least one is cut, damaged, refused or no
-/// packet; 2 at least one cannot be read (or the command line is wrong). Whether anybody vouches for it is not asked: use
+/// packet; 2 at least one cannot be read or written out (or the command line is wrong). Whether anybody vouches for it is not asked: use
 /// `hoft verify` for that.
 #[derive(Debug, clap::Args)]
 pub struct InspectArgs {
@@ -81,7 +81,15 @@ fn run_inspect(args: &InspectArgs) -> Result<u8> {
     for (count, path) in args.files.iter().enumerate() {
         let (mut report, readable) = look::look(path, &ring, now_ms);
         if let Some(folder) = &args.extract {
-            report.extracted = write_bodies(&report, readable.as_ref(), folder, args.extract_max)?;
+            match write_bodies(&report, readable.as_ref(), folder, args.extract_max) {
+                Ok(paths) => report.extracted = paths,
+                // The other files have their verdicts all the same.
+                Err(error) => {
+                    crate::cli::tell(&error);
+                    report.say(format!("its bodies were not written out, or not all: {error:#}"));
+                    worst = 2;
+                }
+            }
         }
         if args.json {
             json_line(&report, &mut out)?;

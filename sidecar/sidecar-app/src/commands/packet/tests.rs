@@ -6,6 +6,7 @@
 mod cuts;
 mod extracting;
 mod files;
+mod hostile;
 mod origin;
 
 use std::path::{Path, PathBuf};
