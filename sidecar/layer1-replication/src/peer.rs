@@ -153,6 +153,10 @@ impl Peer {
         if alarm.halts() {
             self.halted = Some(alarm);
             self.timers.clear();
+            if self.counts.publish_blocked {
+                // Whoever begins a new life must be answered still.
+                self.timers.set(Timer::PublishRetry, self.now.after(limits::PUBLISH_RETRY));
+            }
             self.wishes = Wishes::default();
         }
         if self.alarms.len() >= limits::ALARMS_MAX {

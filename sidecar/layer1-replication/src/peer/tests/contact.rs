@@ -205,7 +205,24 @@ fn contradictions_halt_the_pair_and_release_nothing() {
 
 #[test]
 fn a_new_life_of_the_peer_settles_its_fork() {
+    settle_a_fork(|_, _| {});
+}
+
+#[test]
+fn a_new_life_of_the_peer_settles_its_fork_though_the_outbox_was_full_when_it_was_seen() {
+    settle_a_fork(|a, now| {
+        let stream = a.peer.open_exchange();
+        a.append(now, stream, kind::HEAD, vec![1; 10]).unwrap();
+        a.persist(now);
+        let transmit = a.peer.poll_transmit(now.after(SEC)).unwrap();
+        a.peer.handle_publish_failed(now.after(SEC), transmit.pn);
+    });
+}
+
+/// A twin of the peer writes too; before that is seen, something else happens.
+fn settle_a_fork(before: impl FnOnce(&mut Side, Timestamp)) {
     let (mut a, mut b, now) = pair(config());
+    before(&mut a, now);
     let stream = b.peer.open_exchange();
     b.append(now, stream, kind::HEAD, vec![1; 10]).unwrap();
     let first = b.send(now);
@@ -222,6 +239,7 @@ fn a_new_life_of_the_peer_settles_its_fork() {
     for _ in 0..4 {
         let (next, hello) = b2.wait(now.after(60 * SEC));
         a.receive(next, &hello);
+        a.peer.handle_timeout(next);
         let answer = a.send(next);
         b2.receive(next, &answer);
         now = next;
