@@ -40,7 +40,7 @@ pub struct Identity {
     /// File of the secret keys. Default: none, which does for nothing but `Checksum` and for accepting `Signed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_file: Option<PathBuf>,
-    /// Files of this side's earlier secret keys: they only open what was sealed to them. Default: none.
+    /// Files of other secret keys of this side, earlier or to come: they only open what is sealed to them. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub retired_files: Vec<PathBuf>,
     /// Whether the files may be readable by others than their owner, as mounted Kubernetes Secrets are. Default: false.

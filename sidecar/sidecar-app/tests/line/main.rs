@@ -31,6 +31,7 @@ mod process;
 mod programs;
 mod recovery;
 mod refusals;
+mod rotation;
 mod shared;
 mod targets;
 mod tools;
