@@ -52,6 +52,26 @@ pub struct DirEntry {
     pub len: u64,
 }
 
+/// One name of a [`Page`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PageEntry {
+    /// The name, without its folder.
+    pub name: String,
+    /// What the name stands for.
+    pub kind: EntryKind,
+    /// Length in bytes of a regular file, where it was asked for or is known anyway.
+    pub len: Option<u64>,
+}
+
+/// A part of a folder; see [`Dir::list_page`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The names, in no particular order.
+    pub entries: Vec<PageEntry>,
+    /// Where the next page begins; `None` at the end of the folder.
+    pub next: Option<u64>,
+}
+
 /// Why a file was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -114,6 +134,37 @@ pub trait Dir: Send + Sync {
     /// # Errors
     /// `NotFound` or `NotADirectory` for the folder, or whatever the file system reports.
     fn list_limited(&self, path: &str, max: usize) -> io::Result<Vec<DirEntry>>;
+
+    /// Lists the next part of a folder: at most `max` names (at least one) from the place `from`, which is 0 or the
+    /// `next` of the page before. Lengths are asked for only where `measured` says so, because each costs a call.
+    /// In a folder that changes meanwhile a name may be shown twice or not at all until the next round.
+    ///
+    /// # Errors
+    /// As [`Dir::list_limited`].
+    fn list_page(&self, path: &str, from: u64, max: usize, measured: &dyn Fn(&str) -> bool) -> io::Result<Page> {
+        let _ = measured; // these lengths are known anyway
+        let skipped = usize::try_from(from).unwrap_or(usize::MAX);
+        let end = skipped.saturating_add(max.max(1));
+        let entries = self.list_limited(path, end)?;
+        let next = (entries.len() >= end).then_some(end as u64);
+        let part = entries.into_iter().skip(skipped);
+        let entries = part.map(|entry| PageEntry {
+            len: (entry.kind == EntryKind::File).then_some(entry.len),
+            name: entry.name,
+            kind: entry.kind,
+        });
+        Ok(Page { entries: entries.collect(), next })
+    }
+
+    /// When a file was last changed, by the clock of its file system, in seconds since 1970; `None` where that is not
+    /// known. Clocks of file servers go wrong: it may tell old from new within one folder, and never an order.
+    ///
+    /// # Errors
+    /// `NotFound`, or whatever the file system reports.
+    fn modified_s(&self, path: &str) -> io::Result<Option<i64>> {
+        let _ = path;
+        Ok(None)
+    }
 
     /// Opens, reads at `offset` until `buf` is full or the file ends, and closes: fewer bytes than asked
     /// only at the end of the file.

@@ -23,6 +23,7 @@ pub(super) const SUITE: &[Case] = &[
     ("file_is_not_walked_through", file_is_not_walked_through),
     ("listing_tells_kinds_and_lengths", listing_tells_kinds_and_lengths),
     ("listing_is_bounded", listing_is_bounded),
+    ("pages_show_every_name_once", pages_show_every_name_once),
     ("create_dirs_is_repeatable", create_dirs_is_repeatable),
     ("rename_never_replaces", rename_never_replaces),
     ("removing_a_folder_as_a_file_is_refused", removing_a_folder_as_a_file_is_refused),
@@ -187,6 +188,34 @@ fn listing_is_bounded(dir: &dyn Dir) {
     assert!(dir.list_limited("", 0).unwrap().is_empty());
 }
 
+fn pages_show_every_name_once(dir: &dyn Dir) {
+    dir.create_dirs("many/folder").unwrap();
+    for n in 0..30 {
+        publish(dir, &format!("many/{n}.hft"), &vec![0; n]);
+    }
+    for max in [0, 1, 7, 31, 32, 1_000] {
+        let (mut names, mut from, mut pages) = (Vec::new(), 0, 0);
+        loop {
+            let page = dir.list_page("many", from, max, &|name| name == "12.hft").unwrap();
+            assert!(page.entries.len() <= max.max(1));
+            assert!(page.entries.iter().all(|entry| entry.name != "12.hft" || entry.len == Some(12)));
+            assert!(page.entries.iter().all(|entry| (entry.kind == EntryKind::Dir) == (entry.name == "folder")));
+            names.extend(page.entries.into_iter().map(|entry| entry.name));
+            pages += 1;
+            match page.next {
+                Some(next) => from = next,
+                None => break,
+            }
+            assert!(pages < 100, "a listing ends");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 31, "pages of {max}");
+    }
+    assert_eq!(dir.list_page("none", 0, 9, &|_| true).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(dir.list_page("many/1.hft", 0, 9, &|_| true).unwrap_err().kind(), ErrorKind::NotADirectory);
+}
+
 fn create_dirs_is_repeatable(dir: &dyn Dir) {
     dir.create_dirs("").unwrap();
     dir.create_dirs("a/b/c").unwrap();
@@ -240,6 +269,7 @@ fn escapes_are_refused_by_every_call(dir: &dyn Dir) {
     for bad in ["../x", "/etc/passwd", "a/../../x", ".", "..", "a//b", "a/", "a\0b"] {
         let kinds = [
             dir.list(bad).err().map(|e| e.kind()),
+            dir.list_page(bad, 0, 9, &|_| true).err().map(|e| e.kind()),
             dir.open_read(bad).err().map(|e| e.kind()),
             dir.read_at(bad, 0, &mut [0]).err().map(|e| e.kind()),
             dir.create_temp(bad).err().map(|e| e.kind()),

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Dir, DirEntry, EntryKind, PublishError, ReadFile, TempFile, path};
+use super::{Dir, DirEntry, EntryKind, Page, PageEntry, PublishError, ReadFile, TempFile, path};
 
 type Contents = Arc<Mutex<Vec<u8>>>;
 
@@ -209,6 +209,21 @@ impl Dir for MemDir {
             DirEntry { name: name.to_owned(), kind, len }
         });
         Ok(entries.collect())
+    }
+
+    fn list_page(&self, path: &str, from: u64, max: usize, _: &dyn Fn(&str) -> bool) -> io::Result<Page> {
+        let tree = lock(&self.tree);
+        let skipped = usize::try_from(from).unwrap_or(usize::MAX);
+        let mut rest = tree.folder(&path::parts(path)?)?.iter().skip(skipped);
+        let part = rest.by_ref().take(max.max(1)).map(|(name, node)| match node {
+            Node::Dir(_) => (name, EntryKind::Dir, None),
+            Node::File(contents) => (name, EntryKind::File, Some(lock(contents).len() as u64)),
+            Node::Other => (name, EntryKind::Other, None),
+        });
+        let entries: Vec<PageEntry> =
+            part.map(|(name, kind, len)| PageEntry { name: name.to_owned(), kind, len }).collect();
+        let next = rest.next().map(|_| skipped.saturating_add(entries.len()) as u64);
+        Ok(Page { entries, next })
     }
 
     fn open_read(&self, path: &str) -> io::Result<Box<dyn ReadFile>> {

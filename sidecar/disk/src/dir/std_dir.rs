@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::publish::rename_noreplace_at;
 use super::temp_file::StdTempFile;
-use super::{Dir, DirEntry, DirError, EntryKind, PublishError, ReadFile, TempFile, path};
+use super::{Dir, DirEntry, DirError, EntryKind, Page, PageEntry, PublishError, ReadFile, TempFile, path};
 
 /// The paths behind a [`StdDir`], shared with the files it is writing.
 #[derive(Clone, Debug)]
@@ -194,6 +194,42 @@ impl Dir for StdDir {
         Ok(entries)
     }
 
+    // Where a page begins is the file system's own mark, so that a long folder is not read from its start each time.
+    #[cfg(target_pointer_width = "64")]
+    fn list_page(&self, path: &str, from: u64, max: usize, measured: &dyn Fn(&str) -> bool) -> io::Result<Page> {
+        let folder = self.listing(path)?;
+        let mut names = rustix::fs::Dir::read_from(&folder)?;
+        if from > 0 {
+            names.seek(from.cast_signed())?;
+        }
+        let mut page = Page::default();
+        let max = max.max(1);
+        // Names that are left out count as well, so that no number of them makes a page long.
+        for (count, entry) in (1..).zip(names) {
+            let entry = entry?;
+            let next = Some(entry.offset().cast_unsigned());
+            if let Ok(name) = entry.file_name().to_str()
+                && name != "."
+                && name != ".."
+                && let Some(shown) = shown(folder.as_fd(), name, entry.file_type(), measured)?
+            {
+                page.entries.push(shown);
+            }
+            if page.entries.len() >= max || count >= max + 2 {
+                page.next = next;
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    fn modified_s(&self, path: &str) -> io::Result<Option<i64>> {
+        let (folder, name) = self.folders.parent(path)?;
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        #[allow(clippy::useless_conversion, reason = "the field's width differs between machines")]
+        Ok(i64::try_from(stat.st_mtime).ok())
+    }
+
     fn open_read(&self, path: &str) -> io::Result<Box<dyn ReadFile>> {
         let (folder, name) = self.folders.parent(path)?;
         let file = match rustix::fs::openat(&folder, name, READING, Mode::empty()) {
@@ -320,6 +356,24 @@ const NETWORK_MAGICS: [u32; 17] = [
     0x1983_0326,
 ];
 
+/// An entry of a page; `None` for what vanished meanwhile.
+fn shown(
+    folder: BorrowedFd<'_>,
+    name: &str,
+    told: FileType,
+    measured: &dyn Fn(&str) -> bool,
+) -> io::Result<Option<PageEntry>> {
+    let asks = told == FileType::Unknown || (told == FileType::RegularFile && measured(name));
+    let (kind, len) = match asks {
+        true => match kind_and_len(folder, name, told)? {
+            Some((kind, len)) => (kind, (kind == EntryKind::File).then_some(len)),
+            None => return Ok(None),
+        },
+        false => (kind_of(told), None),
+    };
+    Ok(Some(PageEntry { name: name.to_owned(), kind, len }))
+}
+
 fn kind_and_len(folder: BorrowedFd<'_>, name: &str, told: FileType) -> io::Result<Option<(EntryKind, u64)>> {
     if told == FileType::Directory {
         return Ok(Some((EntryKind::Dir, 0)));
@@ -329,14 +383,19 @@ fn kind_and_len(folder: BorrowedFd<'_>, name: &str, told: FileType) -> io::Resul
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    Ok(Some(if kind == FileType::RegularFile {
-        (EntryKind::File, u64::try_from(stat.st_size).unwrap_or(0))
-    } else if kind == FileType::Directory {
-        (EntryKind::Dir, 0)
+    let kind = kind_of(FileType::from_raw_mode(stat.st_mode));
+    let len = if kind == EntryKind::File { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
+    Ok(Some((kind, len)))
+}
+
+fn kind_of(file_type: FileType) -> EntryKind {
+    if file_type == FileType::RegularFile {
+        EntryKind::File
+    } else if file_type == FileType::Directory {
+        EntryKind::Dir
     } else {
-        (EntryKind::Other, 0)
-    }))
+        EntryKind::Other
+    }
 }
 
 struct StdReadFile {

@@ -196,6 +196,18 @@ fn names_that_are_not_text_are_left_out() {
     std::fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), b"").unwrap();
     std::fs::write(root.path().join("ok"), b"").unwrap();
     assert_eq!(open(root.path()).list("").unwrap().len(), 1);
+    let page = open(root.path()).list_page("", 0, 1_000, &|_| false).unwrap();
+    assert_eq!((page.entries.len(), page.next), (1, None));
+}
+
+#[test]
+fn the_age_of_a_file_is_told_by_its_file_system() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = open(root.path());
+    std::fs::write(root.path().join("x"), b"x").unwrap();
+    assert!(dir.modified_s("x").unwrap().is_some_and(|at| at > 0));
+    assert_eq!(dir.modified_s("y").unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(MemDir::new().modified_s("x").unwrap(), None);
 }
 
 #[test]
