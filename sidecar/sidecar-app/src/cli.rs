@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{config, key, keygen, log, packet};
+use crate::commands::{config, key, keygen, log, packet, probe};
 use crate::{bench, demo, engine, mirror};
 
 /// HTTP over file transfer: call HTTP APIs in another network when only files cross the gap.
@@ -40,6 +40,8 @@ enum Command {
     /// Look at the log in a state folder: what it holds, and whether it is whole. Changes nothing.
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Measure a folder, and the mirror behind it: what an engine meets there, and how to configure it for that.
+    Probe(probe::ProbeArgs),
     /// Run a faulty stand-in for the file transfer service, for demos and tests.
     Mirror(Box<mirror::MirrorArgs>),
     /// Watch it work: two engines, two faulty mirrors and an upstream on this machine, with a verdict at the end.
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => return packet::inspect(&args),
         Command::Verify(args) => return packet::verify(&args),
         Command::Log(command) => return log::main(&command),
+        Command::Probe(args) => probe::main(&args),
         Command::Mirror(args) => mirror::main(*args),
         Command::Demo(args) => demo::main(&args),
         Command::Bench(args) => bench::main(&args),

@@ -1,4 +1,4 @@
-//! The small subcommands: keys, configuration, and looks at packets and at the log.
+//! The small subcommands: keys, configuration, a probe of a folder, and looks at packets and at the log.
 
 pub mod config;
 pub mod given;
@@ -7,4 +7,5 @@ pub mod key_material;
 pub mod keygen;
 pub mod log;
 pub mod packet;
+pub mod probe;
 pub mod when;

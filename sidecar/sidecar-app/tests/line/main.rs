@@ -27,6 +27,7 @@ mod modes;
 mod operations;
 mod outages;
 mod pods;
+mod probe;
 mod process;
 mod programs;
 mod recovery;
