@@ -12,8 +12,8 @@ use disk::log::{KIND_USER_MIN, MemStorage, Storage, StoredFile};
 use layer1_replication::Entry;
 use layer2_http::far::FarEntry;
 use layer2_http::operation::OperationId;
-use sidecar_app::entry::{ENGINE_FIRST, LAYER2_FIRST, split_peer};
-use wire::{EndpointId, Incarnation, RangeSet};
+use sidecar_app::entry::{ENGINE_FIRST, EngineEntry, LAYER2_FIRST, split_peer};
+use wire::{Digest, EndpointId, Incarnation, RangeSet};
 
 use crate::time::lock;
 
@@ -37,6 +37,17 @@ pub struct PairView {
     pub una: u64,
     /// Records of mine that were appended, of the newest association or before any.
     pub appended: u64,
+    /// What they are, and what those of the peer are: the digests that the chains are made of.
+    pub digests: Digests,
+}
+
+/// Digests of the records of a pair, by number.
+#[derive(Clone, Debug, Default)]
+pub struct Digests {
+    /// Of my records.
+    pub sent: BTreeMap<u64, Digest>,
+    /// Of the peer's that are durable here.
+    pub received: BTreeMap<u64, Digest>,
 }
 
 impl PairView {
@@ -52,6 +63,8 @@ impl PairView {
 pub struct DiskView {
     /// By remote endpoint.
     pub pairs: BTreeMap<EndpointId, PairView>,
+    /// Which life it is; a new one ends the associations of the one before.
+    pub life: Option<Incarnation>,
     /// Dispatch marks, in order.
     pub dispatched: BTreeMap<OperationId, Vec<u32>>,
     /// Records of others that became durable, ever.
@@ -198,6 +211,11 @@ impl DiskView {
                     }
                 }
             }
+            ENGINE_FIRST.. => {
+                if let Some(EngineEntry::Life(life)) = EngineEntry::decode(kind, payload) {
+                    self.life = Some(life.incarnation);
+                }
+            }
             _ => {}
         }
     }
@@ -212,12 +230,20 @@ impl DiskView {
                 pair.confirmed.push(association);
                 pair.association = Some(association);
                 (pair.received, pair.una, pair.appended) = (RangeSet::new(), 0, before);
+                pair.digests.received.clear();
+                if before == 0 {
+                    pair.digests.sent.clear();
+                }
             }
             Entry::Received(meta) => {
                 self.records += u64::from(pair.received.insert(meta.head.seq.get()));
+                pair.digests.received.insert(meta.head.seq.get(), meta.link_digest);
             }
             Entry::Acked { una, .. } => pair.una = pair.una.max(una),
-            Entry::Sent { head, .. } => pair.appended = pair.appended.max(head.seq.get()),
+            Entry::Sent { head, payload_digest, .. } => {
+                pair.appended = pair.appended.max(head.seq.get());
+                pair.digests.sent.insert(head.seq.get(), payload_digest);
+            }
             _ => {}
         }
     }

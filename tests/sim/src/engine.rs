@@ -86,6 +86,8 @@ pub enum Deed {
     Publishes(Box<Planned>),
     /// Its inbox verified a packet.
     Verified(Box<wire::Header>),
+    /// Its driver was given these records of a packet: number and digest of each. Only told once somebody went back in time.
+    Given(EndpointId, Incarnation, Vec<(u64, wire::Digest)>),
 }
 
 /// A running engine.
@@ -306,7 +308,8 @@ impl Engine {
 
     /// Looks at the inbox; the driver answers meanwhile.
     fn look(&mut self, now: u64) -> Result<(), Down> {
-        let Self { desk, driver, events, send, rng, deeds, turns_left, turns, host, .. } = self;
+        let Self { desk, driver, events, send, rng, deeds, turns_left, turns, host, shared, .. } = self;
+        let forks = !shared.rewinds.borrow().is_empty();
         let mut down = None;
         let mut ahead = 0;
         let ahead_max = rng.between(1, FRAMES_AHEAD_MAX as u64 - 1);
@@ -317,6 +320,13 @@ impl Engine {
             let waits = matches!(event, InboxEvent::Packet { .. });
             if let InboxEvent::Packet { header, .. } = &event {
                 deeds.push(Deed::Verified(header.clone()));
+            }
+            if let InboxEvent::Frame { sender, incarnation, records, .. } = &event
+                && forks
+            {
+                let records = records.iter().filter(|record| record.head.occupies());
+                let given = records.map(|record| (record.head.seq.get(), record.payload_digest()));
+                deeds.push(Deed::Given(*sender, *incarnation, given.collect()));
             }
             ahead += u64::from(matches!(event, InboxEvent::Frame { .. }));
             let _ = send.send(Event::Inbox(event));

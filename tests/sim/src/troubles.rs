@@ -16,6 +16,7 @@ use crate::options::Options;
 use crate::place::Place;
 use crate::rng::Rng;
 use crate::shared::Rewind;
+use crate::time::SEC;
 use crate::world::World;
 
 /// A day, in milliseconds.
@@ -117,7 +118,15 @@ impl Plan {
                 let image_at = rng.below(span * 2 / 3);
                 self.push(image_at, Trouble::Image(node));
                 let trouble = if clone { Trouble::Clone(node) } else { Trouble::Restore(node) };
-                self.push(rng.between(image_at, span), trouble);
+                // Shortly after the image nothing came in that would tell at once that it is old.
+                let latest = if rng.percent(50) { (image_at + options.latency_us * 6).min(span) } else { span };
+                let at = rng.between(image_at, latest);
+                self.push(at, trouble);
+                // What is begun in between and after it goes under the same numbers.
+                for _ in 0..rng.between(1, 4) {
+                    self.push(rng.between(image_at, at), Trouble::Call(node));
+                    self.push(at + rng.below(options.latency_us * 4 + 2 * SEC), Trouble::Call(node));
+                }
             }
         }
     }
@@ -307,6 +316,10 @@ impl World {
         node.start_at = Some(self.shared.clock.now());
         self.nodes.push(node);
         self.shared.count(Fault::Clone);
+        for _ in 0..self.rng.between(2, 6) {
+            let at = self.shared.clock.now() + self.rng.below(self.shared.options.latency_us * 8 + 2 * SEC);
+            self.plan.push(at, Trouble::Call(index));
+        }
         self.rewind(original, image_at);
     }
 

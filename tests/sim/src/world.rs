@@ -265,7 +265,13 @@ impl World {
             match deed {
                 Deed::Publishes(planned) => plans.push(planned),
                 Deed::Verified(header) => checkers::verified(&self.shared, &self.forger, index, &header),
+                Deed::Given(sender, life, records) => {
+                    self.watch.given(&self.shared, &self.nodes[index], (sender, life), &records);
+                }
             }
+        }
+        if !self.shared.rewinds.borrow().is_empty() {
+            self.watch.remember_held(&self.nodes[index]);
         }
         let mut plans = plans.into_iter();
         for deed in in_outbox {

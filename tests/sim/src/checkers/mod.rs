@@ -2,11 +2,12 @@
 //!
 //! Invariants: a checker sees what callers and upstreams saw, what is durable on disks, what lies in folders and what engines
 //! publish; never an engine's own opinion where there is a fact. None is weaker than its rule: where a rule allows more than
-//! one might think, the function quotes it. Files: `execution.rs` calls, `wire.rs` what is published and read, `end.rs` when all is
-//! over. Test to read first: `every_property_has_a_checker`.
+//! one might think, the function quotes it. Files: `execution.rs` calls, `wire.rs` what is published and read, `fork.rs` logs that
+//! went back in time, `end.rs` when all is over. Test to read first: `every_property_has_a_checker`.
 
 mod end;
 mod execution;
+mod fork;
 mod wire;
 
 pub use end::{at_the_end, l1_a_lost_tail_is_found_without_a_heartbeat, l5_a_poisoned_record_does_not_stop_the_others};
@@ -15,10 +16,10 @@ pub use wire::{Watch, verified};
 
 /// Every property and the function that checks it.
 pub const PROPERTIES: &[(&str, &str)] = &[
-    ("S1", "wire::s1_what_is_released_is_durable_at_the_receiver"),
+    ("S1", "wire::s1_what_is_released_is_durable_at_the_receiver, fork::s1_what_is_released_is_what_was_written"),
     ("S2", "execution::s2_at_most_once_per_operation"),
     ("S3", "end::s3_every_accepted_call_ended_in_one_way"),
-    ("S4", "callers::take, upstream::content: content is compared octet by octet"),
+    ("S4", "callers::take, upstream::content: content is compared octet by octet; fork::s4_a_forked_pair_halts"),
     ("S5", "wire::s5_only_genuine_packets_are_verified"),
     ("S6", "wire::s6_no_salt_twice"),
     ("S7", "wire::s7_what_was_said_is_not_taken_back"),

@@ -6,6 +6,7 @@ use disk::dir::{Dir, MemDir};
 use wire::header::{HEADER_LEN, Header};
 use wire::{EndpointId, Incarnation, RangeSet};
 
+use super::fork::Forks;
 use crate::engine::{Planned, suite};
 use crate::forge::Forger;
 use crate::node::Node;
@@ -37,6 +38,7 @@ pub struct Watch {
     newest: BTreeMap<String, u64>,
     files: BTreeMap<String, Packet>,
     reported: BTreeMap<Way, Reported>,
+    forks: Forks,
     /// The records of each packet.
     carried: BTreeMap<(Way, u64), Vec<u64>>,
     /// Packets published.
@@ -75,6 +77,22 @@ impl Watch {
         self.newest.get(prefix).copied()
     }
 
+    /// A node's driver was given these records of a peer's life.
+    pub fn given(
+        &mut self,
+        shared: &Shared,
+        node: &Node,
+        from: (EndpointId, Incarnation),
+        records: &[(u64, wire::Digest)],
+    ) {
+        self.forks.given(shared, node, from, records);
+    }
+
+    /// A node's step is over.
+    pub fn remember_held(&mut self, node: &Node) {
+        self.forks.remember_held(node);
+    }
+
     /// A packet lies in its sender's folder.
     pub fn published(
         &mut self,
@@ -99,6 +117,8 @@ impl Watch {
         self.s1_what_is_complete_is_durable(shared, nodes, index, planned);
         self.s7_what_was_said_is_not_taken_back(shared, nodes, index, planned);
         s1_what_is_released_is_durable_at_the_receiver(shared, nodes, index);
+        self.forks.s4_a_forked_pair_halts(shared, &nodes[index], planned);
+        self.forks.s1_what_is_released_is_what_was_written(shared, nodes, index);
         s16_a_closed_life_never_comes_back(shared, nodes, index);
     }
 
@@ -300,7 +320,8 @@ impl Watch {
         }
         let view = nodes[index].disk.view();
         let Some(pair) = view.pairs.get(&packet.sender) else { return };
-        if pair.association != Some((packet.recipient_incarnation, packet.incarnation)) {
+        let lives = pair.association.filter(|(mine, _)| view.life == Some(*mine));
+        if lives != Some((packet.recipient_incarnation, packet.incarnation)) {
             return;
         }
         let floor = self.said.get(&packet.way()).map_or(0, |said| said.pn_floor);
@@ -401,7 +422,7 @@ fn s16_a_closed_life_never_comes_back(shared: &Shared, nodes: &[Node], index: us
 }
 
 /// Has this endpoint gone back in time, or had a twin?
-fn has_rewound(shared: &Shared, nodes: &[Node], index: usize) -> bool {
+pub(super) fn has_rewound(shared: &Shared, nodes: &[Node], index: usize) -> bool {
     let original = nodes[index].original;
     shared.rewinds.borrow().iter().any(|rewind| rewind.node == original)
 }

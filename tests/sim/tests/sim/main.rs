@@ -57,6 +57,8 @@ fn every_promise_holds_and_every_fault_of_the_menu_is_met() {
 #[test]
 fn what_once_went_wrong_does_not_go_wrong_again() {
     let found = [
+        (64, "a response reached the caller of another call, whose exchange had the same number before a restore"),
+        (1255, "a pair that halted while the outbox was full never answered again"),
         (1169, "who lived a life that was over was not told so, and waited for ever"),
         (1349, "a result that its reader had whole was given up for the quota, as incomplete"),
         (1462, "a call that had been executed was refused when it was sent again, as not executed"),
