@@ -2,7 +2,8 @@
 //!
 //! Invariants: nothing of a packet counts before its whole prefix verified, no frame before its digest did; a file
 //! that fails changes nothing. Files are opened, read and closed within one scan, never through links. Work per scan,
-//! memory and the list of useless files are bounded; a sender's flood does not stop the others. A file is removed
+//! memory and the list of useless files are bounded; neither a sender's flood nor whatever else somebody puts into the
+//! folder stops the others. A file is removed
 //! only by the rules of the mirror's profile, and never before the driver said that its content is durable.
 //! What this file does not do: judge associations, acknowledgements or credit, sleep, or keep anything over a restart:
 //! a new start sees the files that are still there again.
@@ -11,9 +12,12 @@
 
 mod arrival;
 mod counters;
+mod crawl;
 mod discovery;
+mod due;
 mod frames;
 mod known;
+mod listing;
 mod local;
 mod numbers;
 mod options;
@@ -21,6 +25,7 @@ mod packet;
 mod prefix;
 mod quiet;
 mod removal;
+mod spent;
 mod tracked;
 mod work;
 
@@ -45,10 +50,25 @@ use known::Discovery;
 use numbers::Memory;
 use quiet::Quiet;
 use removal::Removed;
-use tracked::{Files, State};
+use spent::Spent;
+use tracked::{Files, Standing, State};
 
 /// Where arrivals go. The answer matters for [`Arrival::Packet`] only.
 pub type Sink<'a> = dyn FnMut(Arrival<'_>) -> Verdict + 'a;
+
+/// What a scan asked of the file system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ScanCost {
+    /// Folders listed, a page of a large one counted as one.
+    pub folders_listed: u64,
+    /// Names of all kinds that the listings gave.
+    pub names_listed: u64,
+    /// Files opened, or tried.
+    pub files_opened: u64,
+    /// Bytes read from files.
+    pub bytes_read: u64,
+}
 
 /// What a scan did.
 #[derive(Debug)]
@@ -59,6 +79,8 @@ pub struct ScanReport {
     pub progressed: bool,
     /// Why the root could not be listed, if so: the folder is gone or its mount is dead.
     pub error: Option<io::Error>,
+    /// What it cost.
+    pub cost: ScanCost,
 }
 
 /// Reads the packets of one folder that are addressed to this engine.
@@ -71,7 +93,9 @@ pub struct Inbox {
     quiet: Quiet,
     discovery: Discovery,
     removed: Removed,
+    spent: Spent,
     counters: Counters,
+    cost: ScanCost,
     pace: Pace,
     /// Raised by everything that happens; a scan compares it with its value before.
     progress: u64,
@@ -98,6 +122,8 @@ impl Inbox {
             files: Files::default(),
             memory: Memory::default(),
             removed: Removed::default(),
+            spent: Spent::default(),
+            cost: ScanCost::default(),
             counters: Counters::default(),
             progress: 0,
         }
@@ -106,13 +132,18 @@ impl Inbox {
     /// Looks at the folder once: finds files, and works on those that are due, within the budgets of the options.
     /// `now` is monotonic time since the start of the process and must not go back. Blocks while reading.
     pub fn scan(&mut self, now: Duration, sink: &mut Sink<'_>) -> ScanReport {
-        let before = self.progress;
+        let (before, read_before) = (self.progress, self.counters.bytes_read);
+        self.cost = ScanCost::default();
         let error = self.discover(now).err();
         self.predict(now);
         self.work(now, sink);
         let progressed = self.progress != before;
-        let due = self.files.next_due().map(|at| at.saturating_sub(now));
-        ScanReport { next_after: self.pace.after_scan(progressed, due), progressed, error }
+        // What is due of files that cannot all be remembered waits for the next look.
+        let hurries = |of: &Standing| *of == Standing::Good || !self.spent.overflows(now);
+        let due = Standing::ALL.into_iter().filter(hurries).filter_map(|of| self.files.next_due(of)).min();
+        let due = due.map(|at| at.saturating_sub(now));
+        self.cost.bytes_read = self.counters.bytes_read - read_before;
+        ScanReport { next_after: self.pace.after_scan(progressed, due), progressed, error, cost: self.cost }
     }
 
     /// The driver's word that everything usable of a closed file is durable: it is removed, or under profile
@@ -134,6 +165,9 @@ impl Inbox {
     /// after all. A floor never sinks. Presence has no floor.
     pub fn set_floor(&mut self, sender: EndpointId, sender_incarnation: Incarnation, floor: u64) {
         self.memory.set_floor(sender, sender_incarnation, floor);
+        for recipient in self.locals.iter().map(|local| local.endpoint) {
+            self.discovery.floor(recipient, sender, sender_incarnation);
+        }
         let below = self.files.below(sender, sender_incarnation, floor);
         for id in below {
             if let Some(tracked) = self.files.take(id) {
@@ -193,7 +227,7 @@ impl Inbox {
     /// Files kept in mind: in work, and put aside as useless.
     #[must_use]
     pub fn tracked(&self) -> (usize, usize) {
-        (self.files.count(), self.files.quarantined())
+        (self.files.count_in_work(), self.files.quarantined())
     }
 
     fn unix_ms(&self, now: Duration) -> i64 {

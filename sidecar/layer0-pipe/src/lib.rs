@@ -28,7 +28,7 @@ mod testkit;
 
 pub use compress::{InflateError, compress, inflate};
 pub use inbox::{
-    Alarm, Arrival, Closure, Counters, FileId, Inbox, InboxOptions, Local, Profile, ScanReport, Sink, Verdict,
+    Alarm, Arrival, Closure, Counters, FileId, Inbox, InboxOptions, Local, Profile, ScanCost, ScanReport, Sink, Verdict,
 };
 pub use outbox::{
     Layout, Outbox, OutboxOptions, PacketFloor, PacketPlan, Payloads, PlannedRecord, PublishError, PublishSync,

@@ -1,17 +1,18 @@
 //! What is remembered of packet numbers: salts, which frames were handed over, and the floor below which all is closed.
 //!
 //! Invariants: only packets whose signature verified get an entry; a number keeps one salt; a frame is handed over
-//! once however many copies of its packet there are; per life of a sender the newest 4,096 numbers are kept. Of a life that is
-//! over one packet a minute still reaches the driver: somebody may live it, and has to be told.
+//! once however many copies of its packet there are; per life of a sender the newest 4,096 numbers are kept, and when all
+//! lives together have too many, the oldest of the life that has the most goes first, so that no sender costs the others theirs.
+//! Of a life that is over one packet a minute still reaches the driver: somebody may live it, and has to be told.
 //! What this file does not do: touch files. Specification: wire format §3 (pn), §11 checks 8, 9 and 13.
 //! Read first: `a_number_with_another_salt_is_a_twin`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use wire::{EndpointId, Header, Incarnation, PacketNumber};
 
-use crate::limits::{PRESENCE_KEPT, SALTS_KEPT, SENDER_LIVES_MAX, STALE_SHOWN_EVERY};
+use crate::limits::{PACKETS_KEPT_MAX, PRESENCE_KEPT, SALTS_KEPT, SENDER_LIVES_MAX, STALE_SHOWN_EVERY};
 
 /// One space of packet numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +88,11 @@ impl FrameSet {
         (from..self.total).find(|index| !self.contains(*index))
     }
 
+    /// Nothing is asked of single frames any more.
+    fn let_go(&mut self) {
+        self.bits = Vec::new();
+    }
+
     pub(crate) const fn all_finished(&self) -> bool {
         self.finished == self.total
     }
@@ -135,6 +141,10 @@ pub(crate) struct Memory {
     lives: BTreeMap<Life, Numbers>,
     floors: BTreeMap<(EndpointId, Incarnation), Floor>,
     uses: u64,
+    /// Packets of all lives.
+    packets: usize,
+    /// Lives by how many packets they have.
+    sizes: BTreeSet<(usize, Life)>,
 }
 
 /// Below which number a sender's life is closed; `u64::MAX`: for good.
@@ -170,14 +180,15 @@ impl Memory {
                 self.floors.remove(&oldest);
             }
         }
-        for (life, numbers) in &mut self.lives {
-            if life.sender == sender && life.incarnation == incarnation {
-                let below = numbers.packets.iter().take_while(|(pn, _)| pn.get() < floor);
+        let theirs = self.lives.keys().filter(|life| life.sender == sender && life.incarnation == incarnation);
+        for life in theirs.copied().collect::<Vec<_>>() {
+            self.resize(life, |packets| {
+                let below = packets.iter().take_while(|(pn, _)| pn.get() < floor);
                 let closed = below.filter(|(_, packet)| packet.status != Status::Presence);
                 for pn in closed.map(|(pn, _)| *pn).collect::<Vec<_>>() {
-                    numbers.packets.remove(&pn);
+                    packets.remove(&pn);
                 }
-            }
+            });
         }
     }
 
@@ -186,6 +197,29 @@ impl Memory {
         if let Some(floor) = self.floors.get_mut(&(key.life.sender, key.life.incarnation)) {
             floor.shown = Some(now);
         }
+    }
+
+    /// Changes how many packets a life has.
+    fn resize(&mut self, life: Life, change: impl FnOnce(&mut BTreeMap<PacketNumber, Packet>)) {
+        let Some(numbers) = self.lives.get_mut(&life) else { return };
+        let before = numbers.packets.len();
+        change(&mut numbers.packets);
+        let after = numbers.packets.len();
+        self.packets = self.packets - before + after;
+        self.sizes.remove(&(before, life));
+        self.sizes.insert((after, life));
+    }
+
+    fn forget_life(&mut self, life: Life) {
+        if let Some(numbers) = self.lives.remove(&life) {
+            self.packets -= numbers.packets.len();
+            self.sizes.remove(&(numbers.packets.len(), life));
+        }
+    }
+
+    /// The floor of a sender's life; 0 if none was given.
+    pub(crate) fn floor(&self, sender: EndpointId, incarnation: Incarnation) -> u64 {
+        self.floors.get(&(sender, incarnation)).map_or(0, |floor| floor.at)
     }
 
     /// The driver wants a packet of this life: it is not closed for good.
@@ -224,30 +258,38 @@ impl Memory {
     }
 
     /// The entry of a verified packet; an existing one keeps its frames.
-    pub(crate) fn enter(&mut self, header: &Header, status: Status, len: u64) -> &mut Packet {
+    pub(crate) fn enter(&mut self, header: &Header, status: Status, len: u64) {
         let key = PacketKey::of(header);
         self.uses += 1;
         let used = self.uses;
         if !self.lives.contains_key(&key.life) && self.lives.len() >= SENDER_LIVES_MAX {
             let oldest = self.lives.iter().min_by_key(|(_, numbers)| numbers.used).map(|(life, _)| *life);
             if let Some(oldest) = oldest {
-                self.lives.remove(&oldest);
+                self.forget_life(oldest);
             }
         }
-        let numbers = self.lives.entry(key.life).or_default();
-        numbers.used = used;
-        if !numbers.packets.contains_key(&key.pn) && numbers.packets.len() >= SALTS_KEPT {
-            numbers.packets.pop_first();
-        }
-        let packet = numbers.packets.entry(key.pn).or_insert_with(|| Packet {
-            salt: header.salt,
-            status,
-            frames: FrameSet::new(header.frame_count),
-            longest: len,
+        self.lives.entry(key.life).or_default().used = used;
+        self.resize(key.life, |packets| {
+            if !packets.contains_key(&key.pn) && packets.len() >= SALTS_KEPT {
+                packets.pop_first();
+            }
+            let packet = packets.entry(key.pn).or_insert_with(|| Packet {
+                salt: header.salt,
+                status,
+                frames: FrameSet::new(header.frame_count),
+                longest: len,
+            });
+            packet.status = status;
+            packet.longest = packet.longest.max(len);
+            if !matches!(status, Status::Open | Status::Partial) {
+                packet.frames.let_go();
+            }
         });
-        packet.status = status;
-        packet.longest = packet.longest.max(len);
-        packet
+        if self.packets > PACKETS_KEPT_MAX
+            && let Some((_, largest)) = self.sizes.last().copied()
+        {
+            self.resize(largest, |packets| drop(packets.pop_first()));
+        }
     }
 
     /// Whether two newer presence packets of the same life were shown.
@@ -298,6 +340,38 @@ mod tests {
             assert_eq!(memory.known(&PacketKey::of(&header(pn)), &[1; 32], false, NOW), Known::New);
         }
         assert_eq!(memory.known(&PacketKey::of(&header(4)), &[1; 32], false, NOW), Known::Closed);
+    }
+
+    #[test]
+    fn the_life_that_has_the_most_gives_first() {
+        let mut memory = Memory::default();
+        let of = |sender: usize, pn: u64| {
+            let mut header = header(pn);
+            header.sender_incarnation.random = (sender as u64 + 1).to_be_bytes();
+            header
+        };
+        let all = PACKETS_KEPT_MAX / SALTS_KEPT;
+        for sender in 0..all {
+            for pn in 1..=SALTS_KEPT as u64 {
+                memory.enter(&of(sender, pn), Status::Complete, 400);
+            }
+        }
+        assert_eq!(memory.packets, PACKETS_KEPT_MAX);
+        for pn in 1..=100 {
+            memory.enter(&of(all, pn), Status::Complete, 400);
+        }
+        assert_eq!(memory.packets, PACKETS_KEPT_MAX);
+        assert_eq!(memory.lives[&PacketKey::of(&of(all, 1)).life].packets.len(), 100, "the newcomer keeps its own");
+        assert!(
+            memory
+                .lives
+                .values()
+                .all(|numbers| numbers.packets.len() >= SALTS_KEPT - 7 || numbers.packets.len() == 100)
+        );
+        for sender in 0..=all {
+            memory.set_floor(of(sender, 1).sender, of(sender, 1).sender_incarnation, u64::MAX);
+        }
+        assert_eq!(memory.packets, 0);
     }
 
     #[test]

@@ -47,9 +47,12 @@ pub struct InboxOptions {
     pub bytes_per_scan: u64,
     /// Folders listed in one scan, at most. Default 1,024.
     pub folders_per_scan: u32,
+    /// Names listed in one scan, at most (a page that was begun is finished). Default 16,384.
+    pub names_per_scan: usize,
     /// Files remembered as never usable, so that they are not read again each scan. Default 10,000.
     pub quarantine_max: usize,
-    /// Largest packet lifetime: what nobody could use for that long is removed. Default 7 days.
+    /// Largest packet lifetime: what nobody could use for that long is removed, counted from when this start of the
+    /// inbox first saw it: nothing is kept over a restart, and times of files are not trusted. Default 7 days.
     pub mpl: Duration,
     /// Whether names that are likely to come next are opened although no listing shows them.
     /// `None` (default): only where the folder is on a network file system, whose listings are stale.
@@ -73,6 +76,7 @@ impl Default for InboxOptions {
             files_per_scan: 256,
             bytes_per_scan: 64 << 20,
             folders_per_scan: 1_024,
+            names_per_scan: 16_384,
             quarantine_max: 10_000,
             mpl: Duration::from_secs(7 * 86_400),
             predict: None,

@@ -18,7 +18,7 @@ use super::arrival::{Arrival, Closure, Verdict};
 use super::frames::{Pass, Reach, pass};
 use super::numbers::{Known, PacketKey, Status};
 use super::prefix::Verified;
-use super::tracked::{Open, State, Tracked};
+use super::tracked::{Open, Standing, State, Tracked};
 use super::work::Turn;
 use crate::limits::{RETRY_MIN, WAIT_MAX, WAIT_MIN};
 use crate::mutation::{Mutation, mutated};
@@ -38,6 +38,18 @@ impl Inbox {
         let Verified { header, control, presence, table } = verified;
         let key = PacketKey::of(&header);
         tracked.mine = true;
+        let unproven = matches!(before, State::Fresh | State::Quarantined { .. });
+        if unproven && (self.files.enough_copies(&key) || !self.files.admits(Standing::Good, &tracked.path)) {
+            // Other files of the packet do; should they vanish, this one has its turn.
+            tracked.standing = tracked.standing.max(Standing::Known);
+            tracked.back_off(turn.now, WAIT_MAX, None);
+            self.files.put(turn.id, tracked);
+            return false;
+        }
+        tracked.standing = Standing::Good;
+        if table.entries.is_empty() {
+            self.teach(&mut tracked);
+        }
         let wanted_before = self.memory.known(&key, &header.salt, presence, turn.now) == Known::Unfinished;
         if !wanted_before {
             self.progress += 1;
@@ -263,12 +275,11 @@ impl Inbox {
         if std::mem::take(&mut open.reopened) {
             self.counters.reopened += 1;
             self.memory.enter(&open.header, Status::Open, 0);
-            if !gap.is_zero() {
-                self.quiet.changed_after_close();
-            }
+            tracked.gave_up |= !gap.is_zero();
         } else {
-            self.quiet.changed_after(gap);
+            tracked.gap = tracked.gap.max(gap);
         }
+        self.teach(tracked);
         tracked.changed_at = now;
         tracked.pause = RETRY_MIN;
     }

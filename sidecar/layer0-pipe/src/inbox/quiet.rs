@@ -1,7 +1,8 @@
 //! The quiet time: how long a file must not change before it counts as final.
 //!
 //! Invariants: quiet = clamp(4 × p99 of the gaps seen between two changes of a growing file, lower bound,
-//! upper bound); only the newest gaps count; one growth after a file was already given up at most doubles it.
+//! upper bound); only the newest gaps count; one growth after a file was already given up at most doubles it. Only what
+//! led to something verified teaches: whoever can write files of any kind cannot lengthen the wait for good ones.
 //! What this file does not do: read a clock or a modification time.
 //! Specification: protocol §1, "Completeness". Read first: `quiet_time_is_four_times_the_p99_gap`.
 

@@ -1,8 +1,9 @@
 //! One scan's work on the files that are due, up to the point where a packet is verified.
 //!
-//! Invariants: senders take turns, file by file and slice by slice, until the scan's budget is used; a file that is
+//! Invariants: senders take turns, file by file and slice by slice, until the scan's budget is used, and files that
+//! nothing vouches for never take more than their part of it from good ones; a file that is
 //! not whole waits with growing pauses and is final only after the quiet time without change.
-//! What this file does not do: list folders (`discovery`), check bytes (`prefix`), or handle verified packets (`packet`).
+//! What this file does not do: list folders (`listing`), check bytes (`prefix`), or handle verified packets (`packet`).
 //! Specification: wire format §11, protocol §1 "Completeness". Read first: `a_file_that_grows_gives_each_frame_at_once`.
 
 use std::io;
@@ -13,9 +14,9 @@ use wire::{Header, Reject};
 use super::arrival::{Alarm, Arrival, Closure, FileId};
 use super::numbers::{PacketKey, Status};
 use super::prefix::{Context, Look, look};
-use super::tracked::{State, Tracked};
+use super::tracked::{Standing, State, Tracked};
 use super::{Inbox, Sink};
-use crate::limits::{OPEN_FILES_MAX, RECHECK_MAX, RETRY_MIN};
+use crate::limits::{RECHECK_MAX, RESERVED_ONE_IN, RETRY_MIN};
 
 /// One file's turn in a scan.
 pub(crate) struct Turn<'a, 's> {
@@ -25,25 +26,57 @@ pub(crate) struct Turn<'a, 's> {
 }
 
 impl Inbox {
-    /// Works on what is due, a file of each sender in turn.
+    /// Works on what is due: good files first, then those of known senders, then others, each with a part of the scan
+    /// that nobody else gets; of each kind a file of each sender in turn.
     pub(crate) fn work(&mut self, now: Duration, sink: &mut Sink<'_>) {
-        let mut files_left = self.options.files_per_scan;
-        let mut groups = self.files.due(now, files_left as usize + 1);
-        let bytes_end = self.counters.bytes_read.saturating_add(self.options.bytes_per_scan);
+        let tried = u32::try_from(self.cost.files_opened).unwrap_or(u32::MAX);
+        let (mut files_left, bytes) =
+            (self.options.files_per_scan.saturating_sub(tried).max(1), self.options.bytes_per_scan);
+        let began = self.counters.bytes_read;
+        let [good, known, unknown] = Standing::ALL;
+        for (standing, later) in [(good, &[known, unknown][..]), (known, &[unknown]), (unknown, &[]), (good, &[])] {
+            // Only for what waits longer: otherwise numbers that follow each other would be read out of order.
+            let first = self.files.next_due(standing);
+            let waits = |of: &&Standing| self.files.next_due(**of).is_some_and(|at| at <= now && Some(at) < first);
+            let reserved = later.iter().filter(waits).count();
+            let reserved = u32::try_from(reserved).unwrap_or(u32::MAX);
+            let kept = (self.options.files_per_scan / RESERVED_ONE_IN).max(1).saturating_mul(reserved);
+            let bytes_kept = bytes / u64::from(RESERVED_ONE_IN) * u64::from(reserved);
+            let bytes_end = began.saturating_add(bytes.saturating_sub(bytes_kept));
+            // What verifies shows which files come next: those are good ones from then on.
+            loop {
+                let done = self.work_on(standing, files_left.saturating_sub(kept), bytes_end, now, sink);
+                files_left -= done;
+                if done == 0 || standing != good {
+                    break;
+                }
+            }
+        }
+        // Of files that are more than can be remembered there is always one due: that is no reason to hurry.
+        let hurries = !self.spent.overflows(now);
+        if Standing::ALL.iter().any(|of| (hurries || *of == good) && self.files.is_due(*of, now)) {
+            self.progress += 1; // more is due at once
+        }
+    }
+
+    /// Works on files of one standing. Gives how many.
+    fn work_on(&mut self, standing: Standing, max: u32, bytes_end: u64, now: Duration, sink: &mut Sink<'_>) -> u32 {
+        let mut groups = self.files.due(standing, now, max as usize);
+        let mut done = 0;
         while !groups.is_empty() {
             for queue in &mut groups {
                 let Some(id) = queue.pop_front() else { continue };
-                if files_left == 0 || self.counters.bytes_read >= bytes_end {
-                    self.progress += 1; // more is due at once
-                    return;
+                if done >= max || self.counters.bytes_read >= bytes_end {
+                    return done;
                 }
-                files_left -= 1;
+                done += 1;
                 if self.step(&mut Turn { id, now, sink: &mut *sink }) {
                     queue.push_front(id);
                 }
             }
             groups.retain(|queue| !queue.is_empty());
         }
+        done
     }
 
     /// One step for one file. True if the same file has more to do at once.
@@ -53,6 +86,7 @@ impl Inbox {
             self.rest(turn, tracked);
             return false;
         }
+        self.cost.files_opened += 1;
         let file = match self.dir.open_read(&tracked.path) {
             Ok(file) => file,
             Err(error) => {
@@ -77,7 +111,7 @@ impl Inbox {
         self.counters.bytes_read += read;
         match found {
             Ok(Look::Verified(verified)) => {
-                self.discovery.verified(&verified.header, &tracked.path, turn.now);
+                self.learn(&verified.header, &tracked.path, turn.now);
                 return self.verified(turn, tracked, &before, *verified, file.as_ref(), grew);
             }
             Ok(found) => self.not_verified(turn, tracked, before, found),
@@ -93,11 +127,11 @@ impl Inbox {
     fn rests(&self, tracked: &Tracked, now: Duration) -> bool {
         let expired = now >= tracked.first_seen.saturating_add(self.options.mpl);
         match &tracked.state {
-            State::Leaving | State::Left | State::Shown(_) => true,
+            State::Leaving | State::Shown(_) => true,
             State::Closed { recoverable, .. } => !recoverable || expired,
             State::Waiting(_) => expired,
             State::Quarantined { recoverable, .. } => !recoverable || (expired && tracked.mine),
-            State::Fresh => self.files.open_count() >= OPEN_FILES_MAX,
+            State::Fresh => !self.files.may_open(&tracked.path),
             State::Open(_) => false,
         }
     }
@@ -107,7 +141,6 @@ impl Inbox {
         let expired = turn.now >= expires;
         let (goes, next_try) = match &tracked.state {
             State::Leaving => (true, None),
-            State::Left => (self.options.profile.receiver_deletes(), None),
             State::Fresh => (false, Some(turn.now + RETRY_MIN)),
             State::Shown(key) => (expired || self.memory.presence_superseded(key), Some(expires)),
             State::Quarantined { .. } => (expired && tracked.mine, tracked.mine.then_some(expires)),
@@ -150,14 +183,23 @@ impl Inbox {
         self.files.forget(turn.id, &tracked);
     }
 
+    /// What the pauses in a file's growth teach, now that something of it verified.
+    pub(crate) fn teach(&mut self, tracked: &mut Tracked) {
+        if std::mem::take(&mut tracked.gave_up) {
+            self.quiet.changed_after_close();
+        }
+        self.quiet.changed_after(std::mem::take(&mut tracked.gap));
+    }
+
     /// Notes the length a file has when opened; true if it changed since the last time.
     fn note_length(&mut self, tracked: &mut Tracked, len: u64, now: Duration) -> bool {
         let grew = tracked.len.is_some_and(|before| before != len);
         tracked.len = Some(len);
         if grew {
+            // It teaches something once something of it verifies.
             match tracked.state {
-                State::Closed { .. } | State::Quarantined { .. } => self.quiet.changed_after_close(),
-                _ => self.quiet.changed_after(now.saturating_sub(tracked.changed_at)),
+                State::Closed { .. } | State::Quarantined { .. } => tracked.gave_up = true,
+                _ => tracked.gap = tracked.gap.max(now.saturating_sub(tracked.changed_at)),
             }
             tracked.changed_at = now;
             tracked.pause = RETRY_MIN;

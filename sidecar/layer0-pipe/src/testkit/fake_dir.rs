@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use disk::dir::{Dir, DirEntry, PublishError, ReadFile, TempFile};
+use disk::dir::{Dir, DirEntry, Page, PublishError, ReadFile, TempFile};
 
 /// A wrapped folder; clones share it.
 #[derive(Clone)]
@@ -66,6 +66,14 @@ impl Dir for FakeDir {
         entries.retain(|entry| !hidden.contains(&entry.name));
         self.listed.fetch_add(entries.len() as u64, Ordering::Relaxed);
         Ok(entries)
+    }
+
+    fn list_page(&self, path: &str, from: u64, max: usize, measured: &dyn Fn(&str) -> bool) -> io::Result<Page> {
+        let hidden = self.hidden.lock().unwrap();
+        let mut page = self.inner.list_page(path, from, max, measured)?;
+        page.entries.retain(|entry| !hidden.contains(&entry.name));
+        self.listed.fetch_add(page.entries.len() as u64, Ordering::Relaxed);
+        Ok(page)
     }
 
     fn open_read(&self, path: &str) -> io::Result<Box<dyn ReadFile>> {

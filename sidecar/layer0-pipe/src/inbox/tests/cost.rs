@@ -34,6 +34,7 @@ fn cost(count: u64, profile: Profile) -> [u64; 4] {
             world.inbox.set_floor(north(), NORTH_LIFE, pn);
         }
         world.now += report.next_after;
+        assert!(report.progressed || closed == count, "{closed} of {count} were read, and nothing more happens");
     }
     let reading = began.elapsed();
     let [in_listed, in_opened] = [asked(&listed), asked(&opened)];
@@ -49,7 +50,8 @@ fn old_files_are_not_read_again_and_the_work_grows_as_their_number() {
     for profile in [Profile::Copy, Profile::Sync] {
         let counts = [2_500, 5_000, 10_000];
         for (count, [listed, opened, _, idle_opened]) in counts.map(|count| (count, cost(count, profile))) {
-            assert_eq!((opened, idle_opened), (count, 0), "{profile:?}: each is opened once");
+            assert_eq!(opened, count, "{profile:?}: each is opened once");
+            assert!(idle_opened <= 40, "{profile:?}: only names that may come next are tried: {idle_opened}");
             assert!(listed <= count * 24, "{profile:?}: {listed} names for {count} files");
         }
     }
