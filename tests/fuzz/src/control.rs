@@ -7,7 +7,7 @@ use crate::bound::within;
 
 /// A block that was taken is written again as a block that means the same; TLVs are written again as the same bytes.
 pub fn fuzz_control(data: &[u8]) {
-    let bytes_max = (1 << 16) + 64 * data.len();
+    let bytes_max = 64 * data.len();
     let read = |block: &[u8], to_side: bool| within(bytes_max, || Control::decode(block, to_side));
     for to_side in [false, true] {
         let Ok(control) = read(data, to_side) else { continue };

@@ -17,6 +17,7 @@ mod packet;
 pub mod seeds;
 mod table;
 
+pub use bound::alone;
 pub use config::fuzz_config;
 pub use control::fuzz_control;
 pub use fields::fuzz_fields;

@@ -80,6 +80,21 @@ fn mend(bytes: &mut [u8], header: &Header) {
     sign_again(bytes, &layout.signature());
 }
 
+/// A packet of suite 1 with each byte behind the magic one more and one less, and mended: rules are broken at their edges.
+#[must_use]
+pub fn stepped(file: &[u8]) -> Vec<Vec<u8>> {
+    let header = Header::parse(file).unwrap();
+    let layout = header.layout();
+    let frames = layout.frames_at..usize::try_from(header.total_len).unwrap() - 16;
+    let step = |(at, by): (usize, u8)| {
+        let mut bytes = file.to_vec();
+        bytes[at] = bytes[at].wrapping_add(by);
+        mend(&mut bytes, &header);
+        bytes
+    };
+    (8..layout.table_end).chain(frames).flat_map(|at| [(at, 1), (at, 0xff)]).map(step).collect()
+}
+
 /// Any bytes as a packet of suite 1 whose checksums fit, if they have a whole prefix of one: lengths that follow from others are set.
 #[must_use]
 pub fn mended_whole(bytes: &[u8]) -> Option<Vec<u8>> {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fuzz::{TARGETS, seeds};
+use fuzz::{TARGETS, alone, seeds};
 
 /// The folder of a target's inputs.
 fn corpus(target: &str) -> PathBuf {
@@ -16,6 +16,7 @@ fn corpus(target: &str) -> PathBuf {
 
 #[test]
 fn seeds_are_in_the_corpora() {
+    let _turn = alone();
     for (target, _) in TARGETS {
         let seeds = seeds::of(target);
         assert!(!seeds.is_empty(), "{target}");
@@ -32,6 +33,7 @@ fn seeds_are_in_the_corpora() {
 
 #[test]
 fn corpora_are_replayed() {
+    let _turn = alone();
     for (target, run) in TARGETS {
         let mut inputs: Vec<PathBuf> =
             fs::read_dir(corpus(target)).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -47,6 +49,7 @@ fn corpora_are_replayed() {
 
 #[test]
 fn seeds_of_configurations_are_good_ones() {
+    let _turn = alone();
     for (name, seed) in seeds::of("config") {
         let text = String::from_utf8(seed).unwrap();
         let read = sidecar_config::parse(&text, &name, Path::new("/base"));
@@ -56,6 +59,7 @@ fn seeds_of_configurations_are_good_ones() {
 
 #[test]
 fn every_target_has_a_program() {
+    let _turn = alone();
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/targets/Cargo.toml")).unwrap();
     for (target, _) in TARGETS {
         assert!(manifest.contains(&format!("name = \"{target}\"")), "{target}");
@@ -76,6 +80,7 @@ fn locked(path: &str) -> BTreeSet<(String, String)> {
 
 #[test]
 fn programs_are_built_with_the_versions_of_the_product() {
+    let _turn = alone();
     let (theirs, ours) = (locked("targets/Cargo.lock"), locked("../../Cargo.lock"));
     assert!(theirs.len() > 100);
     let own = ["targets", "libfuzzer-sys", "arbitrary"];

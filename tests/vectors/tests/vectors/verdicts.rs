@@ -102,6 +102,7 @@ fn damaged() -> Vec<(String, Vec<u8>)> {
         let bytes = packet(&name);
         add(&name, "flipped", damage::flipped(&bytes, &cuts_of(&name)));
         if name.starts_with("checksum-") {
+            add(&name, "stepped", damage::stepped(&bytes));
             add(&name, "mended", damage::mended(&bytes, times));
         }
     }
