@@ -20,7 +20,7 @@ mod tests;
 
 pub use error::DirError;
 pub use mem_dir::MemDir;
-pub use std_dir::StdDir;
+pub use std_dir::{CHECK_BEGIN, StdDir};
 
 pub(crate) use publish::rename_noreplace_at;
 pub(crate) use std_dir::read_full_at;

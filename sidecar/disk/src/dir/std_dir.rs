@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -19,6 +20,9 @@ use rustix::io::Errno;
 use super::publish::rename_noreplace_at;
 use super::temp_file::StdTempFile;
 use super::{Dir, DirEntry, DirError, EntryKind, Page, PageEntry, PublishError, ReadFile, TempFile, path};
+
+/// How the names of the files begin that [`StdDir::check_writable`] makes, and removes unless it is killed.
+pub const CHECK_BEGIN: &str = ".hoft-check-";
 
 /// The paths behind a [`StdDir`], shared with the files it is writing.
 #[derive(Clone, Debug)]
@@ -133,7 +137,10 @@ impl StdDir {
     pub fn check_writable(&self) -> Result<(), DirError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".hoft-check-{}-{count}.part", std::process::id());
+        // In containers every process is number 1: the time keeps apart those that share a folder, and what one left that was
+        // killed here.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let name = format!("{CHECK_BEGIN}{}-{since:x}-{count}.part", std::process::id());
         // A mirror that moves files away may take this one: that it could be written is what was asked.
         let or_taken = |result: io::Result<()>| match result {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -338,3 +338,13 @@ fn a_new_folder_lets_the_group_write_if_its_parent_does() {
         }
     }
 }
+
+#[test]
+fn what_a_killed_check_left_does_not_make_a_folder_unusable() {
+    let folder = tempfile::tempdir().unwrap();
+    // Every process of a container is number 1, and every one began to count at 0.
+    for count in 0..8 {
+        std::fs::write(folder.path().join(format!("{CHECK_BEGIN}{}-{count}.part", std::process::id())), "").unwrap();
+    }
+    StdDir::open(folder.path()).unwrap().check_writable().unwrap();
+}
