@@ -31,7 +31,7 @@ pub use inbox::{
     Alarm, Arrival, Closure, Counters, FileId, Inbox, InboxOptions, Local, Profile, ScanCost, ScanReport, Sink, Verdict,
 };
 pub use outbox::{
-    Layout, Outbox, OutboxOptions, PacketFloor, PacketPlan, Payloads, PlannedRecord, PublishError, PublishSync,
-    Published, SweepReport,
+    Held, Layout, Outbox, OutboxOptions, Pace, PaceOptions, PacketFloor, PacketPlan, Payloads, PlannedRecord,
+    PublishError, PublishSync, Published, SweepReport,
 };
 pub use poll::{POLL_MIN, poll_bound};

@@ -8,9 +8,11 @@
 //! Specification: wire format §2, §5, §13; protocol §6. Read first: `every_suite_and_shape_goes_round`.
 
 mod files;
+mod pace;
 mod write;
 
 pub use files::{PacketFloor, SweepReport};
+pub use pace::{Held, Pace, PaceOptions};
 
 use std::fmt;
 use std::io;
@@ -161,6 +163,14 @@ pub enum PublishError {
     Seal(#[from] SealError),
 }
 
+impl PublishError {
+    /// Is it the folder that failed? Another packet would fail too, until the folder is well again.
+    #[must_use]
+    pub fn is_of_the_folder(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Io(_))
+    }
+}
+
 /// Writes packets of one endpoint to one remote side.
 pub struct Outbox {
     dir: Arc<dyn Dir>,
@@ -226,6 +236,7 @@ impl Outbox {
             result => result,
         };
         result.map(|bytes| {
+            self.books().came(bytes);
             tracing::trace!(path, bytes, frames = draft.frame_count(), "packet published");
             Published { bytes, path }
         })

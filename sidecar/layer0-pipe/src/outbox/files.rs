@@ -15,7 +15,7 @@ use disk::dir::{DirEntry, EntryKind};
 use wire::name::{considered, dir_of_incarnation, parse_file_name, shard};
 use wire::{EndpointId, Incarnation, PacketNumber};
 
-use super::{Layout, Outbox};
+use super::{Held, Layout, Outbox};
 use crate::limits::{FOLDER_NAMES_MAX, PART_LEFTOVER_AGE, PUBLISHED_KEPT, SENDER_LIVES_MAX};
 
 /// The numbers a sweep may rely on for one pair: own packets below `floor` are closed.
@@ -51,6 +51,8 @@ pub(super) struct Bookkeeping {
     published: BTreeMap<(EndpointId, Incarnation), (PacketNumber, PacketNumber)>,
     /// When a file was first seen by a sweep, for those that only go by age.
     first_seen: BTreeMap<String, Duration>,
+    /// What lies in the folder: exact after each listing, an estimate in between.
+    held: Held,
 }
 
 impl Bookkeeping {
@@ -59,6 +61,20 @@ impl Bookkeeping {
         *range = (range.0.min(pn), range.1.max(pn));
         if self.published.len() > SENDER_LIVES_MAX {
             self.published.pop_first(); // costs a listing if that pair is still alive
+        }
+    }
+
+    /// A packet came into the folder.
+    pub(super) const fn came(&mut self, bytes: u64) {
+        self.held.files = self.held.files.saturating_add(1);
+        self.held.bytes = self.held.bytes.saturating_add(bytes);
+    }
+
+    /// A packet was removed; its length is taken for the average.
+    const fn went(&mut self) {
+        if let Some(average) = self.held.bytes.checked_div(self.held.files) {
+            self.held.files -= 1;
+            self.held.bytes = self.held.bytes.saturating_sub(average);
         }
     }
 
@@ -142,8 +158,38 @@ impl Outbox {
                 }
             }
         }
-        self.books().first_seen = seen;
+        let mut books = self.books();
+        books.first_seen = seen;
+        books.held = Held { files: report.packets, bytes: report.bytes };
+        drop(books);
         Ok(report)
+    }
+
+    /// What lies in the folder of own packets, as far as is known without looking: mirrors take files away unasked.
+    pub fn held(&self) -> Held {
+        self.books().held
+    }
+
+    /// Counts the own packets that lie in the folder.
+    ///
+    /// # Errors
+    /// If the root cannot be listed.
+    pub fn recount(&self) -> io::Result<Held> {
+        let folders = match self.options.layout {
+            Layout::Flat => vec![String::new()],
+            Layout::Tree => self.own_folders()?,
+        };
+        let mut held = Held::default();
+        for folder in folders {
+            for file in self.entries(&folder)?.iter().filter(|file| file.kind == EntryKind::File) {
+                if considered(&file.name) && self.is_own(&folder, &file.name) {
+                    held.files += 1;
+                    held.bytes += file.len;
+                }
+            }
+        }
+        self.books().held = held;
+        Ok(held)
     }
 
     /// Removes every own file for this recipient, of every life and start, with its folders: nobody is expected to read
@@ -303,7 +349,10 @@ impl Outbox {
 
     fn unlink(&self, path: &str) -> io::Result<bool> {
         match self.dir.remove_file(path) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.books().went();
+                Ok(true)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }

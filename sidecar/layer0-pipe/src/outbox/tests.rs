@@ -199,3 +199,33 @@ fn both_ends_may_move_between_threads() {
     send::<Outbox>();
     sync::<Outbox>();
 }
+
+#[test]
+fn what_lies_in_the_folder_is_known_and_counted_anew() {
+    for layout in [Layout::Tree, Layout::Flat] {
+        let mut world = World::new(Suite::Checksum);
+        world.outbox.options.layout = layout;
+        let lengths: Vec<u64> = (1..=3).map(|n| world.publish(&plan(n, three_frames())).1.len() as u64).collect();
+        let all = Held { files: 3, bytes: lengths.iter().sum() };
+        assert_eq!((world.outbox.held(), world.outbox.recount().unwrap()), (all, all));
+        world.outbox.remove(south(), NORTH_LIFE, pn(1)).unwrap();
+        assert_eq!(world.outbox.held().files, 2);
+        // The mirror took one; nobody said so.
+        let taken = world.out.files().pop().unwrap();
+        world.out.remove_file(&taken).unwrap();
+        assert_eq!(world.outbox.held().files, 2);
+        assert_eq!(world.outbox.recount().unwrap().files, 1);
+        assert_eq!(world.outbox.sweep(S, &[]).unwrap().packets, 1);
+        assert_eq!(world.outbox.held(), world.outbox.recount().unwrap());
+    }
+}
+
+#[test]
+fn failures_of_the_folder_are_told_from_those_of_a_packet() {
+    let world = World::new(Suite::Checksum);
+    world.out.set_free_space(0);
+    assert!(world.outbox.publish(&plan(1, three_frames()), &Generated).unwrap_err().is_of_the_folder());
+    world.out.set_free_space(1 << 30);
+    let failing = Failing(io::ErrorKind::NotFound);
+    assert!(!world.outbox.publish(&plan(2, three_frames()), &failing).unwrap_err().is_of_the_folder());
+}
