@@ -11,7 +11,7 @@ use crate::{
     name::Name,
     problem::Refusal,
     rule::{InboundRule, OutboundRule},
-    section::{EndpointKind, Folders, Heartbeat, Identity, Limits, Log, Mirror, State},
+    section::{EndpointKind, Folders, Heartbeat, Identity, Limits, Log, Mirror, Outbox, State},
 };
 
 /// The configuration of one engine.
@@ -30,6 +30,8 @@ pub struct Config {
     pub modes: Modes,
     /// The mirrored folders.
     pub folders: Folders,
+    /// Bounds on what is written into the outbox folder.
+    pub outbox: Outbox,
     /// The durable state.
     pub state: State,
     /// What is known of the mirroring service.

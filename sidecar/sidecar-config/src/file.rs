@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     quantity,
     rule::Retry,
-    section::{EndpointKind, Folders, Heartbeat, Identity, Limits, Log, Mirror, State},
+    section::{EndpointKind, Folders, Heartbeat, Identity, Limits, Log, Mirror, Outbox, State},
 };
 
 /// The version of the file format that this program reads and writes.
@@ -43,6 +43,9 @@ pub struct ConfigFile {
     pub allow_unauthenticated: bool,
     /// The mirrored folders. No default.
     pub folders: Folders,
+    /// Bounds on what is written into the outbox folder. Default: none.
+    #[serde(default, skip_serializing_if = "Outbox::is_default")]
+    pub outbox: Outbox,
     /// The durable state. No default.
     pub state: State,
     /// What is known of the mirroring service.
@@ -87,6 +90,7 @@ impl ConfigFile {
             modes: Modes::default(),
             allow_unauthenticated: false,
             folders,
+            outbox: Outbox::default(),
             state: State::in_folder(state_folder),
             mirror: Mirror::default(),
             listen: Listen::default(),

@@ -34,7 +34,7 @@ pub use quantity::{format_duration, format_size, parse_duration, parse_size};
 pub use read::{FILE_BYTES_MAX, load, load_with, parse, parse_with};
 pub use rule::{Destination, HostPattern, InboundRule, OutboundRule, Retry, Scheme};
 pub use section::{
-    EndpointKind, Folders, Heartbeat, Identity, Layout, Limits, Log, LogFormat, LogLevel, Mirror, Profile, PublishSync,
-    State,
+    EndpointKind, Folders, Heartbeat, Identity, Layout, Limits, Log, LogFormat, LogLevel, Mirror, Outbox, Profile,
+    PublishSync, State,
 };
 pub use template::{Template, template};

@@ -87,6 +87,32 @@ pub enum PublishSync {
     Never,
 }
 
+/// Bounds on what is written into the outbox folder. A bound that is not given does not bind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Outbox {
+    /// Most packets a second, on average. Default: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_per_second: Option<u32>,
+    /// Most bytes a second, on average. Default: no bound.
+    #[serde(with = "quantity::size_option", skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<ByteSize>,
+    /// Own packets in the folder from which on only single ones are added. Default: no bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_max: Option<u64>,
+    /// Bytes of own packets in the folder from which on only single ones are added. Default: no bound.
+    #[serde(with = "quantity::size_option", skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<ByteSize>,
+}
+
+impl Outbox {
+    /// Nothing is bounded.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The durable state of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

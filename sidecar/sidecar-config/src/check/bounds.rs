@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use crate::{
     problem::Problems,
     quantity::{format_duration, format_size},
-    section::{Heartbeat, Limits, Mirror, State},
+    section::{Heartbeat, Limits, Mirror, Outbox, State},
 };
 
 /// Smallest quota of state: one credit of the protocol.
@@ -36,6 +36,23 @@ const QUIET_MAX: Duration = Duration::from_secs(3600);
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Longest duration that still can be added to a clock, 100 years.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Fewer bytes a second would let one packet rest for hours.
+const RATE_MIN: ByteSize = ByteSize::kib(1);
+
+pub(super) fn outbox(outbox: &Outbox, problems: &mut Problems) {
+    let zero =
+        [("outbox.filesPerSecond", outbox.files_per_second.map(u64::from)), ("outbox.filesMax", outbox.files_max)];
+    for (field, _) in zero.into_iter().filter(|(_, count)| *count == Some(0)) {
+        problems.add(field, "is 0: nothing could be sent", "write at least 1, or remove the field for no bound");
+    }
+    if let Some(rate) = outbox.bytes_per_second {
+        size_within("outbox.bytesPerSecond", rate, RATE_MIN, None, problems);
+    }
+    if let Some(most) = outbox.bytes_max {
+        size_within("outbox.bytesMax", most, PACKET_MIN, None, problems);
+    }
+}
 
 pub(super) fn state(state: &State, problems: &mut Problems) {
     for (field, size) in

@@ -54,6 +54,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
     state.folder = state_folder;
     bounds::state(&state, &mut problems);
     bounds::mirror(&file.mirror, &mut problems);
+    bounds::outbox(&file.outbox, &mut problems);
     let listen = listen::listen(&file.listen, &mut problems);
     bounds::heartbeat(&file.heartbeat, file.mirror.expected_latency, &mut problems);
     let mut limits = file.limits;
@@ -70,6 +71,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
             identity,
             modes,
             folders,
+            outbox: file.outbox,
             state,
             mirror: file.mirror,
             listen,

@@ -50,6 +50,10 @@ fn everything() -> ConfigFile {
     file.identity.secret_file = Some("north.key".into());
     file.identity.retired_files = vec!["north-2025.key".into()];
     file.modes.accept = Some(vec!["Sealed".to_owned()]);
+    file.outbox.files_per_second = Some(10);
+    file.outbox.bytes_per_second = Some(crate::ByteSize::mb(10));
+    file.outbox.files_max = Some(10_000);
+    file.outbox.bytes_max = Some(crate::ByteSize::gb(10));
     file.mirror.poll_max = Some(crate::parse_duration("1s").unwrap());
     file.heartbeat.interval = Some(crate::parse_duration("15s").unwrap());
     file.heartbeat.loss_timeout = Some(crate::parse_duration("2m").unwrap());
