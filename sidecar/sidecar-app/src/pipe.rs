@@ -78,6 +78,8 @@ pub enum OutboxEvent {
         /// Why.
         error: PublishError,
     },
+    /// No packet is wanted for so long: a budget is used up, or the folder failed. What was said before does not count any more.
+    Rest(Duration),
 }
 
 /// What the driver asks of the inbox thread.

@@ -177,6 +177,8 @@ pub struct Driver {
     tight: bool,
     /// A packet is being built: the next ones wait, and records gather meanwhile.
     publishing: bool,
+    /// The outbox wants no packet before.
+    rest_until: Timestamp,
     counters: Counters,
     inbox_alarm: Option<String>,
     outbox_failure: Option<String>,
@@ -263,8 +265,13 @@ impl Driver {
         }
         let now = self.host.now();
         let timers = self.slots.values().filter_map(|slot| slot.peer.poll_timeout());
-        let membership = self.membership.as_ref().and_then(|membership| membership.wakes(self.publishing));
-        let next = timers.chain(membership).min().map_or(EXPIRY_PERIOD, |due| due.since(now));
+        let rests = now < self.rest_until;
+        let membership = self.membership.as_ref().and_then(|membership| membership.wakes(self.publishing || rests));
+        let next = timers
+            .chain(membership)
+            .chain(rests.then_some(self.rest_until))
+            .min()
+            .map_or(EXPIRY_PERIOD, |due| due.since(now));
         next.min(if self.tight { space::LOOK_PERIOD } else { EXPIRY_PERIOD })
     }
 
@@ -352,7 +359,7 @@ impl Driver {
 
     /// Gives the outbox the next packet, taking turns between peers.
     fn transmit(&mut self) {
-        if self.publishing {
+        if self.publishing || self.host.now() < self.rest_until {
             return;
         }
         if let Some(job) = self.announcement() {

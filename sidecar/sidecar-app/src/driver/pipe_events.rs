@@ -93,8 +93,13 @@ impl Driver {
 
     pub(super) fn handle_outbox(&mut self, event: OutboxEvent) -> Result<(), DriverError> {
         let now = self.host.now();
+        if let OutboxEvent::Rest(time) = event {
+            self.rest_until = now.after(time);
+            return Ok(());
+        }
         self.publishing = false;
         match event {
+            OutboxEvent::Rest(_) => {}
             OutboxEvent::Published { recipient, pn, bytes } => {
                 self.outbox_failure = None;
                 tracing::trace!(peer = %recipient, pn = pn.get(), bytes, "packet published");

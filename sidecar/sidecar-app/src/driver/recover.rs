@@ -183,6 +183,7 @@ impl Driver {
             blocked: BTreeSet::new(),
             replaying: true,
             expiry_due: now.after(EXPIRY_PERIOD),
+            rest_until: now,
             sweep_due: now.after(EXPIRY_PERIOD),
             pressure: 0,
             space_due: now.after(super::space::LOOK_PERIOD),
