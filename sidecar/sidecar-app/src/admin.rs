@@ -11,8 +11,8 @@ mod pages;
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
@@ -24,8 +24,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::canary::Folder;
 use crate::exchange::DriverHandle;
-use crate::status::{BacklogAges, EngineStatus};
+use crate::status::{BacklogAges, EngineStatus, FolderView};
 
 /// How long the driver may take to answer before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -49,6 +50,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub struct Health {
     started: AtomicBool,
     ready: AtomicBool,
+    folders: OnceLock<Vec<Arc<Folder>>>,
 }
 
 impl Health {
@@ -60,6 +62,17 @@ impl Health {
     /// Whether calls are accepted.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
+    }
+
+    /// The mirrored folders, as their canaries see them. Said once.
+    pub fn set_folders(&self, folders: Vec<Arc<Folder>>) {
+        let _ = self.folders.set(folders);
+    }
+
+    /// How the mirrored folders are right now, whatever the driver waits for.
+    #[must_use]
+    pub fn folders(&self) -> Vec<FolderView> {
+        self.folders.get().into_iter().flatten().map(|folder| folder.view()).collect()
     }
 
     /// Did [`Self::set_started`] happen?
@@ -209,6 +222,7 @@ impl Admin {
             let answer = question.await;
             asking.left = None;
             let mut status = answer.ok_or(NoStatus::Ended)?;
+            status.folders = self.health.folders();
             asking.ages.observe(self.began.elapsed(), &mut status);
             status.diagnose();
             Ok(status)

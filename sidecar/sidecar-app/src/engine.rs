@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use disk::dir::Dir;
 use disk::log::{Log, LogOptions};
-use layer0_pipe::{Inbox, InboxOptions, Layout, Local, Outbox, OutboxOptions, Profile, PublishSync};
+use layer0_pipe::{Inbox, InboxOptions, Layout, Local, Outbox, OutboxOptions, Pace, PaceOptions, Profile, PublishSync};
 use layer1_replication::Config as ReplicationConfig;
 use sidecar_config::{Config, EndpointKind};
 use tokio::net::TcpListener;
@@ -29,6 +29,7 @@ use wire::control::EndpointName;
 use wire::limits::MIN_MAX_FRAME;
 
 use self::signals::Signals;
+use crate::canary::{Canary, Folder};
 use crate::commands::given::GivenArgs;
 use crate::driver::{Driver, DriverError, Event, MembershipSettings, Outlets, Settings, System, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
@@ -135,6 +136,7 @@ struct Engine {
     doors: Doors,
     admin: tokio::task::JoinHandle<()>,
     _hint: Option<watch::Hint>,
+    _canary: Canary,
 }
 
 impl Engine {
@@ -147,6 +149,8 @@ impl Engine {
         let proxy = bind("listen.proxy", config.listen.proxy).await?;
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (health, stop) = (Arc::new(admin::Health::default()), CancellationToken::new());
+        let folders = preflight.watched(&config);
+        health.set_folders(folders.to_vec());
         let (folder, owner) = (config.state.folder.clone(), *preflight.me.as_bytes());
         let pool = config.state.receive_pool.as_u64();
         // A small volume is not filled by what is set aside on it.
@@ -166,10 +170,15 @@ impl Engine {
             EngineStatus { started: false, ..EngineStatus::new(&preflight.facts(&config), unix_ms(), unix_ms()) };
         let admin = tokio::spawn(admin::serve(admin, handle.clone(), Arc::clone(&health), before, stop.clone()));
         let (egress_jobs, executions) = unbounded_channel();
+        let canary = Canary::start(&folders, &events).context("the canary cannot start")?;
+        let [outbox_folder, _] = folders;
         let threads = off_the_runtime({
             let (config, preflight) = (Arc::clone(&config), Arc::clone(&preflight));
             let (events, handle) = (events.clone(), handle.clone());
-            move || Threads::start(&config, &preflight, log, recovered, events, inbox_of_driver, &handle, egress_jobs)
+            move || {
+                let seen = (outbox_folder, inbox_of_driver);
+                Threads::start(&config, &preflight, log, recovered, events, seen, &handle, egress_jobs)
+            }
         })
         .await?;
         health.set_started();
@@ -192,6 +201,7 @@ impl Engine {
             doors,
             admin,
             _hint: hint,
+            _canary: canary,
         })
     }
 
@@ -304,7 +314,7 @@ impl Threads {
         log: Log,
         recovered: disk::log::Recovered,
         events: Sender<Event>,
-        inbox_of_driver: Receiver<Event>,
+        (folder, inbox_of_driver): (Arc<Folder>, Receiver<Event>),
         handle: &DriverHandle,
         egress: tokio::sync::mpsc::UnboundedSender<FarExchange>,
     ) -> Result<Self> {
@@ -317,7 +327,10 @@ impl Threads {
         let outbox = make_outbox(config, preflight)?;
         let inbox = make_inbox(config, preflight);
         let outbox_events = events.clone();
-        let outbox = spawn("outbox", move || pipe::run_outbox(outbox, &reader, &outbox_queue, &outbox_events))?;
+        let pace = make_pace(config);
+        let outbox = spawn("outbox", move || {
+            pipe::run_outbox(outbox, pace, &folder, &reader, &outbox_queue, &outbox_events);
+        })?;
         let inbox = spawn("inbox", move || pipe::run_inbox(inbox, &inbox_queue, &events))?;
         let (ended, driver_ended) = tokio::sync::oneshot::channel();
         let driver = spawn("driver", move || {
@@ -393,6 +406,16 @@ fn make_outbox(config: &Config, preflight: &Preflight) -> Result<Outbox> {
     let dir: Arc<dyn Dir> = preflight.outbox.clone();
     Outbox::new(dir, preflight.me, preflight.identity.clone(), Arc::clone(&preflight.peer_keys), options)
         .context("folders.outbox")
+}
+
+fn make_pace(config: &Config) -> Pace {
+    let bounds = config.outbox;
+    Pace::new(PaceOptions {
+        files_per_second: bounds.files_per_second,
+        bytes_per_second: bounds.bytes_per_second.map(|size| size.as_u64()),
+        files_max: bounds.files_max,
+        bytes_max: bounds.bytes_max.map(|size| size.as_u64()),
+    })
 }
 
 fn make_inbox(config: &Config, preflight: &Preflight) -> Inbox {

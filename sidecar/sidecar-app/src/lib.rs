@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod bench;
 pub mod body;
+pub mod canary;
 pub mod cli;
 pub mod command;
 pub mod commands;

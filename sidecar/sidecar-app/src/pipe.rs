@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use disk::log::{LogReader, Position};
 use layer0_pipe::{
-    Alarm, Arrival, Closure, Counters, FileId, Inbox, Outbox, PacketFloor, PacketPlan, Payloads, PublishError,
+    Alarm, Arrival, Closure, Counters, FileId, Inbox, Outbox, Pace, PacketFloor, PacketPlan, Payloads, PublishError,
     Published, Verdict,
 };
 use wire::control::Control;
@@ -20,6 +20,7 @@ use wire::header::Header;
 use wire::record::{Record, RecordHeader};
 use wire::{EndpointId, Incarnation, PacketNumber};
 
+use crate::canary::Folder;
 use crate::driver::Event;
 use crate::entry;
 
@@ -194,15 +195,71 @@ impl Payloads for PlacedPayloads<'_> {
     }
 }
 
-/// Runs the outbox until its queue closes.
-pub fn run_outbox(outbox: Outbox, log: &LogReader, jobs: &Receiver<OutboxJob>, events: &Sender<Event>) {
+/// How often the files in the outbox are counted while they are too many.
+const RECOUNT_PERIOD: Duration = Duration::from_secs(5);
+
+/// The outbox with what its thread keeps between two jobs.
+struct OutboxDesk<'a> {
+    outbox: Outbox,
+    pace: Pace,
+    folder: &'a Folder,
+    counted: Option<Duration>,
+}
+
+/// Runs the outbox until its queue closes. `folder` knows whether it is still the one that was there at the start.
+pub fn run_outbox(
+    outbox: Outbox,
+    pace: Pace,
+    folder: &Folder,
+    log: &LogReader,
+    jobs: &Receiver<OutboxJob>,
+    events: &Sender<Event>,
+) {
     let began = Instant::now();
+    let mut desk = OutboxDesk { outbox, pace, folder, counted: None };
     for job in jobs {
-        if let Some(event) = do_job(&outbox, log, began.elapsed(), job)
-            && events.send(Event::Outbox(event)).is_err()
-        {
+        let Some(event) = desk.do_job(log, began.elapsed(), job) else { continue };
+        // Said first, so that no packet is planned in between.
+        let rest = desk.rest(began.elapsed(), &event);
+        let mut said = rest.into_iter().chain([event]).map(|event| events.send(Event::Outbox(event)).is_ok());
+        if !said.all(|said| said) {
             return;
         }
+    }
+}
+
+impl OutboxDesk<'_> {
+    fn do_job(&self, log: &LogReader, now: Duration, job: OutboxJob) -> Option<OutboxEvent> {
+        if let OutboxJob::Publish(job) = &job
+            && let Err(error) = self.folder.is_mounted()
+        {
+            // Below an empty mount point a packet would be on the wrong disk, and hidden as soon as the volume is back.
+            let (recipient, pn) = (job.plan.recipient, job.plan.pn);
+            return Some(OutboxEvent::Failed { recipient, pn, error: PublishError::Io(error) });
+        }
+        do_job(&self.outbox, log, now, job)
+    }
+
+    /// How long to rest after what was done; `None`: not at all.
+    fn rest(&mut self, now: Duration, done: &OutboxEvent) -> Option<OutboxEvent> {
+        let rest = match done {
+            OutboxEvent::Published { bytes, .. } => {
+                let mut held = self.outbox.held();
+                let is_due = self.counted.is_none_or(|counted| now.saturating_sub(counted) >= RECOUNT_PERIOD);
+                if self.pace.is_crowded(held) && is_due {
+                    // Mirrors take files away without a word.
+                    self.counted = Some(now);
+                    held = self.outbox.recount().unwrap_or(held);
+                }
+                self.pace.published(now, *bytes, held)
+            }
+            OutboxEvent::Failed { error, .. } if error.is_of_the_folder() => {
+                self.folder.suspect();
+                self.pace.failed()
+            }
+            OutboxEvent::Failed { .. } | OutboxEvent::Rest(_) => Duration::ZERO,
+        };
+        (!rest.is_zero()).then_some(OutboxEvent::Rest(rest))
     }
 }
 

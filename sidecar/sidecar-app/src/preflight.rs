@@ -12,6 +12,7 @@ use identity::{Identity, PeerKeys};
 use sidecar_config::{Config, Mode, Overrides};
 use wire::{EndpointId, SideId, Suite, endpoint_id, side_id};
 
+use crate::canary::Folder;
 use crate::driver::chain;
 use crate::status::EngineFacts;
 
@@ -64,8 +65,7 @@ impl Preflight {
         let identity = keep(load_identity(config), &mut problems).flatten();
         let peer_keys = keep(load_peer_keys(config), &mut problems);
         let outbox = keep(open_folder("folders.outbox", &config.folders.outbox, true), &mut problems);
-        let receiver_deletes = config.mirror.profile != sidecar_config::Profile::Sync;
-        let inbox = keep(open_folder("folders.inbox", &config.folders.inbox, receiver_deletes), &mut problems);
+        let inbox = keep(open_folder("folders.inbox", &config.folders.inbox, receiver_deletes(config)), &mut problems);
         if let (Some(peer_keys), Some(outbox), Some(inbox)) = (peer_keys, outbox, inbox)
             && problems.is_empty()
         {
@@ -91,10 +91,23 @@ impl Preflight {
 }
 
 impl Preflight {
+    /// The outbox and the inbox, for their canaries.
+    pub fn watched(&self, config: &Config) -> [Arc<Folder>; 2] {
+        [
+            Arc::new(Folder::new("outbox", self.outbox.root(), true)),
+            Arc::new(Folder::new("inbox", self.inbox.root(), receiver_deletes(config))),
+        ]
+    }
+
     /// Who the engine is.
     pub fn facts(&self, config: &Config) -> EngineFacts {
         EngineFacts::new(config, self.me, self.identity.as_deref())
     }
+}
+
+/// With profile Sync only senders delete, so the inbox may be there to be read only.
+fn receiver_deletes(config: &Config) -> bool {
+    config.mirror.profile != sidecar_config::Profile::Sync
 }
 
 fn keep<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {

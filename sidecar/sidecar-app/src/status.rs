@@ -4,11 +4,12 @@
 //! operation its id, state, route and age. Field names are an
 //! interface: they are added, never renamed; units come last (`_ms`, `_bytes`); times are Unix milliseconds unless they
 //! end in `_ms_ago`. It does no I/O and reads no clock. Files: `peer.rs` one peer, `server.rs` who executes calls, `diagnosis.rs` what is probably
-//! wrong, `backlog_age.rs` how long records wait, `facts.rs` who the engine is. Test to read first: `json_is_the_documented_one`.
+//! wrong, `backlog_age.rs` how long records wait, `facts.rs` who the engine is, `folder.rs` the mirrored folders. Test to read first: `json_is_the_documented_one`.
 
 mod backlog_age;
 mod diagnosis;
 mod facts;
+mod folder;
 mod peer;
 mod server;
 
@@ -22,6 +23,7 @@ use wire::Reject;
 pub use self::backlog_age::BacklogAges;
 pub use self::diagnosis::Diagnosis;
 pub use self::facts::EngineFacts;
+pub use self::folder::{FolderCondition, FolderView};
 pub use self::peer::{AlarmView, Credit, Liveness, PeerView};
 pub use self::server::ServerView;
 
@@ -66,6 +68,8 @@ pub struct EngineStatus {
     pub outbox_failure: Option<String>,
     /// The newest alarm of the inbox since the start.
     pub inbox_alarm: Option<String>,
+    /// The mirrored folders, as the canary sees them.
+    pub folders: Vec<FolderView>,
     /// What the inbox counted since the start.
     pub inbox: InboxView,
     /// Operations begun here, by state: their number right now, ended ones included while they are remembered.
@@ -109,7 +113,8 @@ impl EngineStatus {
     pub fn diagnose(&mut self) {
         let alive = self.peers.iter().filter(|peer| peer.alive == Liveness::Alive).count();
         let surroundings = Surroundings {
-            outbox_failure: self.outbox_failure.clone(),
+            outbox_failure: self.folder_trouble("outbox").or_else(|| self.outbox_failure.clone()),
+            inbox_failure: self.folder_trouble("inbox"),
             others_alive: alive > 0,
             others: self.peers.len() > 1,
             unverified_files: if self.inbox.packets_used == 0 { self.inbox.unverified_files() } else { 0 },
@@ -117,6 +122,12 @@ impl EngineStatus {
         for peer in &mut self.peers {
             peer.diagnose(&surroundings);
         }
+    }
+}
+
+impl EngineStatus {
+    fn folder_trouble(&self, name: &str) -> Option<String> {
+        self.folders.iter().find(|found| found.folder == name).and_then(FolderView::trouble)
     }
 }
 

@@ -8,7 +8,7 @@ use layer2_http::State;
 use wire::Reject;
 
 use super::{Base, Family, Kind, Samples};
-use crate::status::{Credit, Diagnosis, EngineStatus, Liveness, PeerView};
+use crate::status::{Credit, Diagnosis, EngineStatus, FolderCondition, Liveness, PeerView};
 
 const NONE: &[&str] = &[];
 const PEER: &[&str] = &["peer", "name"];
@@ -82,6 +82,32 @@ pub(crate) static FAMILIES: &[Family] = &[
     }),
     gauge("outbox_failing", None, NONE, "1 while packets cannot be written into the outbox folder", |s, out| {
         out.flag(&[], s.outbox_failure.is_some());
+    }),
+    gauge(
+        "volume_condition",
+        None,
+        &["folder", "condition"],
+        "1 for the condition of a mirrored folder, else 0",
+        |s, out| {
+            for folder in &s.folders {
+                for condition in FolderCondition::ALL {
+                    out.flag(&[folder.folder, condition.name()], condition == folder.condition);
+                }
+            }
+        },
+    ),
+    gauge("volume_probe", Some(Base::Seconds), &["folder"], "How long the last look of the canary took", |s, out| {
+        for folder in &s.folders {
+            if let Some(took_ms) = folder.took_ms {
+                out.real(&[folder.folder], took_ms / 1e3);
+            }
+        }
+    }),
+    counter("volume_probes", None, &["folder", "result"], "Looks of the canary, by what they found", |s, out| {
+        for folder in &s.folders {
+            out.whole(&[folder.folder, "good"], folder.checks_good);
+            out.whole(&[folder.folder, "bad"], folder.checks_bad);
+        }
     }),
     gauge("inbox_alarm", None, NONE, "1 once the inbox raised an alarm since the start", |s, out| {
         out.flag(&[], s.inbox_alarm.is_some());

@@ -7,7 +7,7 @@ use layer1_replication::PeerStatus;
 use wire::EndpointId;
 
 use super::*;
-use crate::status::{EngineFacts, PeerView, ServerView, count_states};
+use crate::status::{EngineFacts, FolderView, PeerView, ServerView, count_states};
 
 fn status() -> EngineStatus {
     let mut status = EngineStatus::new(&EngineFacts::of_test(), 1_700_000_000_500, 1_700_000_010_500);
@@ -16,6 +16,7 @@ fn status() -> EngineStatus {
     let server =
         ServerView { name: "1".to_owned(), executes: true, standing: "live", calls: 4, ..ServerView::default() };
     status.servers.push(server);
+    status.folders = vec![FolderView { folder: "outbox", took_ms: Some(2.5), checks_bad: 3, ..FolderView::default() }];
     for (id, name) in [(2, Some("south \"1\"\n")), (3, None)] {
         let heard = PeerStatus {
             last_heard_us_ago: Some(2_500_000),
@@ -92,6 +93,9 @@ fn values_are_in_base_units() {
         "hoft_start_time_seconds 1700000000.5".to_owned(),
         "hoft_operations{state=\"queued\"} 1".to_owned(),
         "hoft_inbox_rejects_total{reason=\"forked\"} 3".to_owned(),
+        "hoft_volume_probe_seconds{folder=\"outbox\"} 0.0025".to_owned(),
+        "hoft_volume_probes_total{folder=\"outbox\",result=\"bad\"} 3".to_owned(),
+        "hoft_volume_condition{folder=\"outbox\",condition=\"unchecked\"} 1".to_owned(),
         format!("hoft_peer_alive{{{peer}}} 1"),
         format!("hoft_peer_last_heartbeat_timestamp_seconds{{{peer}}} 1700000008.0"),
         format!("hoft_round_trip_seconds{{{peer}}} 0.03"),

@@ -82,6 +82,8 @@ impl Diagnosis {
 pub(super) struct Surroundings {
     /// Why packets cannot be published, if they cannot.
     pub(super) outbox_failure: Option<String>,
+    /// Why the inbox folder cannot be used, if it cannot.
+    pub(super) inbox_failure: Option<String>,
     /// Some peer is alive.
     pub(super) others_alive: bool,
     /// There is more than one peer.
@@ -147,6 +149,10 @@ pub(super) fn sentence(diagnosis: Diagnosis, peer: &PeerView, around: &Surroundi
             "Files arrive ({} so far) and none verifies: a key or token mismatch, or somebody else's files, not an outage. \
              Compare the fingerprints and suites of both sides.",
             around.unverified_files
+        ),
+        Diagnosis::NeverSeen | Diagnosis::InboundSilent if around.inbox_failure.is_some() => format!(
+            "Nothing can be heard, because the inbox folder here cannot be used; it is tried again: {}. Last heard: {heard}.",
+            around.inbox_failure.as_deref().unwrap_or_default()
         ),
         Diagnosis::NeverSeen if around.others_alive => {
             "No packet of this peer arrived since this engine started, while others are heard through the same folders: it does \

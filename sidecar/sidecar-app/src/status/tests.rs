@@ -63,6 +63,7 @@ fn json_is_the_documented_one() {
         "publishing",
         "outbox_failure",
         "inbox_alarm",
+        "folders",
         "inbox",
         "operations",
         "open_operations",
@@ -211,6 +212,39 @@ fn each_observation_has_its_diagnosis() {
     assert_eq!(alone(PeerStatus::default()), Diagnosis::NeverSeen);
     assert_eq!(alone(silent()), Diagnosis::InboundSilent);
     assert_eq!(alone(PeerStatus { halted: Some(Alarm::PeerForgot), ..silent() }), Diagnosis::Halted);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_the_diagnosis() {
+    let said = |peer: PeerStatus, folder, condition| {
+        let view = FolderView {
+            folder,
+            condition,
+            detail: "it is so".to_owned(),
+            remedy: condition.remedy(),
+            ..FolderView::default()
+        };
+        let peer = engine(&[peer], |status| status.folders = vec![view]).peers.remove(0);
+        (peer.diagnosis_name, peer.diagnosis)
+    };
+    for condition in FolderCondition::ALL {
+        let (outbox, sentence) = said(well(), "outbox", condition);
+        assert_eq!(outbox == Diagnosis::OutboxFailing, condition.is_bad(), "{condition:?}");
+        assert!(
+            !condition.is_bad() || sentence.contains("it is so") && sentence.contains(condition.remedy()),
+            "{sentence}"
+        );
+        assert_eq!(condition.remedy().is_empty(), !condition.is_bad());
+        assert_eq!(serde_json::to_value(condition).unwrap(), condition.name());
+        // Whoever is heard is heard, whatever the folder is like now.
+        assert_eq!(said(well(), "inbox", condition).0, Diagnosis::Healthy);
+    }
+    let (inbox, sentence) = said(silent(), "inbox", FolderCondition::Gone);
+    assert_eq!(inbox, Diagnosis::InboundSilent);
+    assert!(
+        sentence.contains("the inbox folder here cannot be used") && sentence.contains("mount its volume"),
+        "{sentence}"
+    );
 }
 
 #[test]

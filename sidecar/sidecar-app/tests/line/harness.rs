@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) near: Change,
     /// Changes the far side's file before it is written.
     pub(crate) far: Change,
+    /// Done in the folder of everything before anything runs there.
+    pub(crate) prepare: Box<dyn Fn(&Path)>,
     /// Variables in the near side's environment.
     pub(crate) near_variables: Vec<(&'static str, String)>,
 }
@@ -53,6 +55,7 @@ impl Default for Options {
             mode: "Sealed",
             near: Box::new(|_| {}),
             far: Box::new(|_| {}),
+            prepare: Box::new(|_| {}),
             near_variables: Vec::new(),
         }
     }
@@ -84,6 +87,7 @@ impl Line {
             }
             keygen(place, side);
         }
+        (options.prepare)(place);
         let mirrors = [
             mirror(place, "north", "south", options, options.seed),
             mirror(place, "south", "north", options, options.seed + 1),

@@ -34,6 +34,7 @@ mod recovery;
 mod refusals;
 mod rotation;
 mod shared;
+mod shares;
 mod targets;
 mod tools;
 mod upstream;
