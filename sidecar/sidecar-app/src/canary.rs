@@ -1,4 +1,4 @@
-//! The canary: writes, reads back and removes a small hidden file in the mirrored folders, at the start and every minute, and
+//! The canary: writes, reads back and removes a small hidden file in the mirrored folders, at the start and every half minute, and
 //! says what is wrong with them and what helps.
 //!
 //! Each folder has a thread of its own, because a call of a dead share may never come back: who looks sees since when. Nothing
@@ -21,7 +21,7 @@ use crate::pipe::OutboxEvent;
 use crate::status::{FolderCondition, FolderView};
 
 /// Between two looks at a folder that is well.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_secs(30);
 /// Between two looks at a folder that is not.
 const PERIOD_BAD: Duration = Duration::from_secs(2);
 /// A look that takes longer is not expected to come back.

@@ -3,7 +3,8 @@
 //! Invariants: everything is on loopback and in temporary folders; nothing asserts how long something took (limits on
 //! waiting are there so that a hang becomes a failure); every child is ended with the test process, however that ends.
 //! Read first: `doors.rs`, `a_call_through_the_proxy_reaches_the_upstream_and_comes_back`; then `harness.rs`.
-//! `HOFT_REQUIRE=curl,python,root` turns skipped tests of those programs, and of processes of other users, into failures.
+//! `HOFT_REQUIRE=curl,python,root,fuse` turns skipped tests of those programs, of processes of other users, and of shares that are
+//! mounted, into failures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
 
@@ -24,6 +25,7 @@ mod gates;
 mod harness;
 mod http;
 mod modes;
+mod odd_share;
 mod operations;
 mod outages;
 mod pods;

@@ -12,7 +12,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::odd_share::{Mood, NAME_BYTES_MAX, OddShare};
 use crate::process::{HOFT, Process, eventually, folder, hoft, run};
+
+use crate::shares::{fuse_is_there, with_mounts as with_own_mounts};
 
 /// A near and a far folder.
 struct Place {
@@ -239,4 +242,52 @@ fn a_small_volume_is_probed_with_what_fits_and_left_as_it_was() {
     assert!(text.contains("tmpfs, local, a mount of its own") && text.contains("BAD"), "{text}");
     assert!(text.ends_with("status 1\n") || text.contains("not usable as it is: free space"), "{text}");
     assert!(!text.lines().any(|line| line.starts_with("hoft-probe-") || line.starts_with(".hoft-probe-")), "{text}");
+}
+
+#[test]
+fn an_odd_share_is_seen_through() {
+    with_own_mounts("probe::an_odd_share_is_seen_through", || {
+        if !fuse_is_there() {
+            return;
+        }
+        let place = Place::new();
+        let share = OddShare::mount(&place.near());
+        let _mirror = place.mirror(&[]);
+        let report = place.found();
+        let folder = &report["measured"]["folder"];
+        assert_eq!(folder["case"], "preserving", "{folder:#}");
+        assert_eq!(folder["rename"], serde_json::json!({"replaces": true, "atomic": true, "no_replace": false}));
+        assert_eq!(folder["hard_links"], false);
+        assert_eq!(folder["name_bytes_max"], NAME_BYTES_MAX);
+        assert_eq!(folder["mtime_step_ns"], 2_000_000_000_u64);
+        assert_eq!((&folder["network"], &folder["mount_point"]), (&true.into(), &true.into()));
+        let refused = folder["refused_other_names"].as_array().unwrap();
+        assert!(refused.len() >= 10 && folder["refused_own_names"].as_array().unwrap().is_empty(), "{folder:#}");
+        assert_eq!(suggested(&report, "mirror.profile"), "Copy");
+        drop(share);
+    });
+}
+
+#[test]
+fn a_share_that_hangs_does_not_keep_the_probe() {
+    with_own_mounts("probe::a_share_that_hangs_does_not_keep_the_probe", || {
+        if !fuse_is_there() {
+            return;
+        }
+        let place = Place::new();
+        let share = OddShare::mount(&place.near());
+        share.set(Mood::Hangs);
+        let near = place.near().display().to_string();
+        let mut command = hoft();
+        command.args(["probe", &near, "--timeout", "1s"]);
+        let log = place.folder.path().join("probe.log");
+        let mut process = Process::start(command, &log);
+        // A process with a call that hangs ends when the call does.
+        eventually("the probe gives up", || {
+            let text = std::fs::read_to_string(&log).unwrap();
+            text.contains("does not answer: opening the folders").then_some(())
+        });
+        share.set(Mood::Well);
+        assert_eq!(process.wait().code(), Some(1));
+    });
 }

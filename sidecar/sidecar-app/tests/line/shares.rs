@@ -6,12 +6,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
 use sidecar_config::{ByteSize, ConfigFile};
 
 use crate::harness::{Engine, Line, Options};
+use crate::odd_share::{Mood, OddShare};
 use crate::process::eventually;
 
 /// Set inside the namespace.
@@ -19,8 +21,8 @@ const INSIDE: &str = "HOFT_LINE_INSIDE";
 /// Calls that are under way while the share is bad.
 const CALLS: usize = 6;
 
-/// Runs a test of this file with mounts of its own.
-fn with_mounts(name: &str, work: fn()) {
+/// Runs a test, named by its path, with mounts of its own.
+pub(crate) fn with_mounts(name: &str, work: fn()) {
     if std::env::var_os(INSIDE).is_some() {
         return work();
     }
@@ -33,10 +35,21 @@ fn with_mounts(name: &str, work: fn()) {
     }
     let mut inner = Command::new("unshare");
     inner.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]);
-    inner.arg(std::env::current_exe().unwrap()).args(["--exact", &format!("shares::{name}"), "--nocapture"]);
+    inner.arg(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]);
     let output = inner.env(INSIDE, "1").stdin(Stdio::null()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+/// Can file systems be served from user space? Else the test is skipped, and `HOFT_REQUIRE=fuse` makes that a failure.
+pub(crate) fn fuse_is_there() -> bool {
+    let there = Path::new("/dev/fuse").exists();
+    let required = std::env::var("HOFT_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name == "fuse"));
+    assert!(there || !required, "HOFT_REQUIRE names fuse: there is no /dev/fuse");
+    if !there {
+        println!("SKIPPED: there is no /dev/fuse");
+    }
+    there
 }
 
 fn run(program: &str, arguments: &[&str], path: &Path) {
@@ -150,7 +163,7 @@ fn on_a_volume() -> Line {
 
 #[test]
 fn every_call_is_answered_after_the_outbox_was_not_mounted() {
-    with_mounts("every_call_is_answered_after_the_outbox_was_not_mounted", || {
+    with_mounts("shares::every_call_is_answered_after_the_outbox_was_not_mounted", || {
         let line = on_a_volume();
         suffers(&line, "unmounted", &|outbox| run("umount", &["--lazy"], outbox), &|_| {}, &|outbox| {
             let below: Vec<_> = std::fs::read_dir(outbox).unwrap().collect();
@@ -162,7 +175,7 @@ fn every_call_is_answered_after_the_outbox_was_not_mounted() {
 
 #[test]
 fn every_call_is_answered_after_the_outbox_was_read_only() {
-    with_mounts("every_call_is_answered_after_the_outbox_was_read_only", || {
+    with_mounts("shares::every_call_is_answered_after_the_outbox_was_read_only", || {
         let line = on_a_volume();
         suffers(
             &line,
@@ -188,7 +201,7 @@ fn every_call_is_answered_after_the_outbox_was_full() {
         let ballast = std::fs::OpenOptions::new().create(true).append(true).open(outbox.join("ballast"));
         while ballast.as_ref().is_ok_and(|mut file| file.write_all(&[b'x'; 4096]).is_ok()) {}
     }
-    with_mounts("every_call_is_answered_after_the_outbox_was_full", || {
+    with_mounts("shares::every_call_is_answered_after_the_outbox_was_full", || {
         let line = on_a_volume();
         suffers(&line, "full", &fill, &fill, &|outbox| std::fs::remove_file(outbox.join("ballast")).unwrap());
     });
@@ -214,5 +227,39 @@ fn a_budget_of_files_slows_the_outbox_and_loses_nothing() {
         for (n, call) in calls.into_iter().enumerate() {
             assert_eq!(call.join().unwrap().expect_status(200).text(), format!("call {n}"));
         }
+    });
+}
+
+/// A line whose near outbox is on an odd share, and the share.
+fn on_an_odd_share() -> (Line, Arc<OddShare>) {
+    let share: Arc<OnceLock<OddShare>> = Arc::default();
+    let mounted = Arc::clone(&share);
+    let prepare = Box::new(move |place: &Path| drop(mounted.set(OddShare::mount(&place.join("north/out")))));
+    let line = Line::start(&Options { prepare, ..Options::default() });
+    let share = Arc::into_inner(share).and_then(OnceLock::into_inner).unwrap();
+    (line, Arc::new(share))
+}
+
+#[test]
+fn every_call_is_answered_after_the_outbox_gave_io_errors() {
+    with_mounts("shares::every_call_is_answered_after_the_outbox_gave_io_errors", || {
+        if !fuse_is_there() {
+            return;
+        }
+        let (line, share) = on_an_odd_share();
+        suffers(&line, "failing", &|_| share.set(Mood::Broken), &|_| {}, &|_| share.set(Mood::Well));
+        drop(line);
+    });
+}
+
+#[test]
+fn every_call_is_answered_after_the_outbox_hung() {
+    with_mounts("shares::every_call_is_answered_after_the_outbox_hung", || {
+        if !fuse_is_there() {
+            return;
+        }
+        let (line, share) = on_an_odd_share();
+        suffers(&line, "hanging", &|_| share.set(Mood::Hangs), &|_| {}, &|_| share.set(Mood::Well));
+        drop(line);
     });
 }
