@@ -20,7 +20,7 @@ pub(crate) const GREASE_ONE_IN: u8 = 16;
 /// Published paths an outbox remembers, so that removing one needs no listing.
 pub(crate) const PUBLISHED_KEPT: usize = 65_536;
 
-/// Age after which an own temporary file is a leftover.
+/// Age after which an own temporary file is a leftover: since this process first saw it, or of one of another start.
 pub(crate) const PART_LEFTOVER_AGE: Duration = Duration::from_secs(24 * 3_600);
 
 /// Names an outbox takes from one folder in one listing.

@@ -238,6 +238,11 @@ impl Outbox {
         result.map(|bytes| {
             self.books().came(bytes);
             tracing::trace!(path, bytes, frames = draft.frame_count(), "packet published");
+            if self.books().asks()
+                && let Ok(Some(at)) = self.dir.modified_s(&path)
+            {
+                self.books().modified(at);
+            }
             Published { bytes, path }
         })
     }

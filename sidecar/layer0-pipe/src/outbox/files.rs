@@ -3,7 +3,9 @@
 //!
 //! Invariants: only files in folders of this outbox's own endpoint are touched, and only when their packet is
 //! named, below the floor given, for nobody, or too old for anyone to use. Age is counted from when this process first saw
-//! the file: modification times are never trusted. A folder that new packets go to is never removed.
+//! the file, so that a process that ends earlier removes nothing by age: modification times are not trusted. Only for a
+//! temporary file of another start, which nobody needs, they are compared with that of a file this start wrote; a process
+//! that crashes again and again would leave ever more of them. A folder that new packets go to is never removed.
 //! What this file does not do: decide which packets are retired. Specification: protocol §3 "Garbage collection", §6.
 //! Read first: `a_sweep_removes_what_is_below_the_floor`.
 
@@ -17,6 +19,9 @@ use wire::{EndpointId, Incarnation, PacketNumber};
 
 use super::{Held, Layout, Outbox};
 use crate::limits::{FOLDER_NAMES_MAX, PART_LEFTOVER_AGE, PUBLISHED_KEPT, SENDER_LIVES_MAX};
+
+/// One packet in this many is asked for its modification time.
+const ASKED_ONE_IN: u64 = 256;
 
 /// The numbers a sweep may rely on for one pair: own packets below `floor` are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +58,10 @@ pub(super) struct Bookkeeping {
     first_seen: BTreeMap<String, Duration>,
     /// What lies in the folder: exact after each listing, an estimate in between.
     held: Held,
+    /// Packets published by this start.
+    count: u64,
+    /// The newest modification time of those that were asked, in seconds since 1970 by the file system's clock.
+    modified_s: Option<i64>,
 }
 
 impl Bookkeeping {
@@ -76,6 +85,16 @@ impl Bookkeeping {
             self.held.files -= 1;
             self.held.bytes = self.held.bytes.saturating_sub(average);
         }
+    }
+
+    /// Counts a packet; true if it is one of those whose modification time is asked: the first, and some of the others.
+    pub(super) fn asks(&mut self) -> bool {
+        self.count += 1;
+        self.count % ASKED_ONE_IN == 1
+    }
+
+    pub(super) fn modified(&mut self, at_s: i64) {
+        self.modified_s = self.modified_s.max(Some(at_s));
     }
 
     /// How long ago a sweep first saw this path; zero the first time.
@@ -278,7 +297,7 @@ impl Outbox {
             }
             let age = self.books().age(&path, now);
             let goes = if leftover {
-                age >= PART_LEFTOVER_AGE
+                age >= PART_LEFTOVER_AGE || self.is_of_an_earlier_start(&path, &file.name)
             } else {
                 let floor = self.floor_of(folder, &file.name, floors);
                 age >= self.options.mpl || floor.is_some_and(|(pn, floor)| pn.get() < floor)
@@ -299,6 +318,17 @@ impl Outbox {
                 seen.insert(path, *first); // what vanished meanwhile is forgotten
             }
         }
+    }
+
+    /// Whether a temporary file was given up by another start: it is a day older than a file that this start wrote, by the
+    /// clock of the file system that holds both.
+    fn is_of_an_earlier_start(&self, path: &str, file: &str) -> bool {
+        let stem = file.trim_start_matches('.').trim_end_matches(".part");
+        if parse_file_name(stem).is_none_or(|(_, tag)| tag == self.tag) {
+            return false;
+        }
+        let (Some(newest), Ok(Some(at))) = (self.books().modified_s, self.dir.modified_s(path)) else { return false };
+        u64::try_from(newest.saturating_sub(at)).is_ok_and(|age| Duration::from_secs(age) >= PART_LEFTOVER_AGE)
     }
 
     /// Packet number and floor of a file, if its life has a floor.

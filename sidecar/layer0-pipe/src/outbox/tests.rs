@@ -229,3 +229,31 @@ fn failures_of_the_folder_are_told_from_those_of_a_packet() {
     let failing = Failing(io::ErrorKind::NotFound);
     assert!(!world.outbox.publish(&plan(2, three_frames()), &failing).unwrap_err().is_of_the_folder());
 }
+
+#[test]
+fn what_starts_left_that_crashed_goes_though_no_process_lives_for_a_day() {
+    let root = tempfile::tempdir().unwrap();
+    let outbox = outbox(disk::dir::StdDir::open(root.path()).unwrap(), Suite::Checksum);
+    let path = outbox.publish(&plan(1, vec![]), &Generated).unwrap().path;
+    let (folder, name) = path.rsplit_once('/').unwrap();
+    let folder = root.path().join(folder);
+    let (stem, _) = name.rsplit_once('-').unwrap();
+    let leave = |name: &str, hours: u64| {
+        let file = std::fs::File::create(folder.join(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - S * 3_600 * u32::try_from(hours).unwrap()).unwrap();
+    };
+    leave(&format!(".{stem}-00000001.hft.part"), 26);
+    leave(&format!(".{stem}-00000002.hft.part"), 20);
+    leave(&format!(".{name}.part"), 26);
+    leave(&format!("{stem}-00000001.hft"), 26 * 24);
+    let report = outbox.sweep(S, &[]).unwrap();
+    assert_eq!(
+        (report.leftovers, report.removed),
+        (1, 0),
+        "of another start, older than a day; no packet goes by that"
+    );
+    let mut left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort_unstable();
+    assert_eq!(left.len(), 4);
+    assert!(!left.contains(&format!(".{stem}-00000001.hft.part").into()));
+}

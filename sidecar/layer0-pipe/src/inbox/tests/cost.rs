@@ -56,3 +56,51 @@ fn old_files_are_not_read_again_and_the_work_grows_as_their_number() {
         }
     }
 }
+
+/// Names listed and files opened by idle polls over a folder with `count` old files: in a minute of polls every 50 ms, and in
+/// ten minutes of polls every 10 s; each for one poll, times 100.
+fn idle_cost(count: u64, profile: Profile) -> [[u64; 2]; 2] {
+    let target = MemDir::new();
+    let folder = FakeDir::over(target.clone());
+    let (listed, opened) = (Arc::clone(&folder.listed), Arc::clone(&folder.opened));
+    let options = InboxOptions { profile, ..InboxOptions::default() };
+    let mut world = World::over(FakeDir::over(MemDir::new()), folder, Suite::Checksum, options);
+    let old = World::new(Suite::Checksum);
+    let (path, bytes) = old.publish(&plan(1, vec![]));
+    let tag = path.rsplit_once('-').unwrap().1.to_owned();
+    for number in 1..=count {
+        let shard = wire::name::shard(pn(number));
+        let life = wire::name::dir_of_incarnation(&south(), &north(), &NORTH_LIFE);
+        target.put(&format!("{life}/{shard}/{number:016x}-{tag}"), &bytes).unwrap();
+    }
+    let (path, bytes) = old.publish(&plan(count + 1, vec![]));
+    target.put(&path, &bytes).unwrap();
+    world.inbox.set_floor(north(), NORTH_LIFE, count + 1);
+    let got = world.run(S * 70);
+    assert_eq!(got.closures(), [(count + 1, crate::Closure::Complete)]);
+    let taken = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
+    let (_, _) = (taken(&listed), taken(&opened));
+    [(S / 20, 1_200), (S * 10, 60)].map(|(period, polls)| {
+        for _ in 0..polls {
+            world.now += period;
+            assert!(world.scan().is_empty());
+        }
+        [taken(&listed) * 100 / polls, taken(&opened) * 100 / polls]
+    })
+}
+
+#[test]
+fn an_idle_poll_costs_the_same_over_any_number_of_old_files() {
+    let few = idle_cost(10, Profile::Sync);
+    for count in [10_000, 300_000] {
+        let many = idle_cost(count, Profile::Sync);
+        println!("names and files of 100 idle polls, 10 and {count} old files: {few:?}, {many:?}");
+        let [[often, opened], [seldom, _]] = many;
+        // A folder of more than 64 names has its turn the more seldom the larger it is, but once a minute: one poll of six
+        // then, with a poll every 10 s, lists the newest shard, which has up to 4,096 names.
+        assert!(often <= few[0][0] + 100 * 64, "{often} names");
+        assert!(seldom <= few[1][0] + 100 * (4_096 + 64 + 64) / 6, "{seldom} names");
+        // The names that may come next, and the page of an old shard twice a minute.
+        assert!(opened <= 100 * 2 + 100 * 128 / 1_200 + 1, "{opened} files");
+    }
+}

@@ -240,3 +240,26 @@ fn a_packet_that_vanishes_while_it_is_read_closes_as_partial() {
     let got = world.settle();
     assert_eq!((got.packets.len(), got.indexes(), got.closures()), (0, vec![1, 2], vec![(1, Closure::Complete)]));
 }
+
+#[test]
+fn random_cuts_of_a_large_packet_cost_only_the_frame_they_are_in() {
+    const CHUNK: u64 = 262_144;
+    let records: Vec<_> = (1..=244).map(|seq| planned(seq, wire::record::kind::DATA, 262_144)).collect();
+    let (path, bytes) = World::new(Suite::Sealed).publish(&plan(1, records));
+    let frames_at = u64::from(Header::parse(&bytes).unwrap().frames_at);
+    let (mut recovered, mut before, mut random) = (0, 0, 0x9E37_79B9_7F4A_7C15_u64);
+    for _ in 0..12 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let cut = (random >> 16) % bytes.len() as u64;
+        let mut world = World::new(Suite::Sealed);
+        world.put(&path, &bytes[..cut as usize]);
+        let got = world.run(S * 4);
+        let (whole, rest) =
+            (cut.saturating_sub(frames_at) / (CHUNK + 16), cut.saturating_sub(frames_at) % (CHUNK + 16));
+        assert_eq!(got.seqs(), (1..=whole).collect::<Vec<_>>(), "cut at {cut}");
+        assert_eq!(got.closures(), [(1, Closure::Partial)], "cut at {cut}");
+        recovered += whole * CHUNK;
+        before += whole * CHUNK + rest.min(CHUNK);
+    }
+    assert!(recovered * 100 >= before * 99, "{recovered} of {before}");
+}

@@ -192,3 +192,20 @@ fn presence_with_frames_is_refused() {
     assert!(world.run(S).is_empty());
     assert_eq!(world.inbox.counters().reject(wire::Reject::ControlScope), 1);
 }
+
+#[test]
+fn the_format_costs_little_beside_the_payload() {
+    let world = World::new(Suite::Sealed);
+    let (_, smallest) = world.publish(&plan(1, vec![]));
+    let (_, large) = world.publish(&plan(2, (1..=244).map(|seq| planned(seq, kind::DATA, 262_144)).collect()));
+    let payload = 244 * 262_144;
+    let overhead = large.len() - payload;
+    assert!(overhead * 10_000 <= payload * 6, "64 MB: {overhead} bytes are more than 0.06 %");
+    for count in [100u64, 1_000, 10_000] {
+        let (_, batched) =
+            world.publish(&plan(2 + count, (1..=count).map(|seq| planned(seq, kind::DATA, 1_024)).collect()));
+        let payload = count as usize * 1_024;
+        let overhead = batched.len() - payload - smallest.len();
+        assert!(overhead * 100 <= payload * 3, "{count} records of 1 kB: {overhead} bytes are more than 3 %");
+    }
+}
