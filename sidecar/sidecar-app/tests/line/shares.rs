@@ -14,7 +14,7 @@ use sidecar_config::{ByteSize, ConfigFile};
 
 use crate::harness::{Engine, Line, Options};
 use crate::odd_share::{Mood, OddShare};
-use crate::process::eventually;
+use crate::process::{eventually, folder};
 
 /// Set inside the namespace.
 const INSIDE: &str = "HOFT_LINE_INSIDE";
@@ -36,7 +36,9 @@ pub(crate) fn with_mounts(name: &str, work: fn()) {
     let mut inner = Command::new("unshare");
     inner.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--"]);
     inner.arg(std::env::current_exe().unwrap()).args(["--exact", name, "--nocapture"]);
-    let output = inner.env(INSIDE, "1").stdin(Stdio::null()).output().unwrap();
+    // A folder with a mount in it cannot be removed from inside; here it can, once the namespace is gone.
+    let place = folder();
+    let output = inner.env(INSIDE, "1").env("TMPDIR", place.path()).stdin(Stdio::null()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
