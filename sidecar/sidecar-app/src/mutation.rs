@@ -29,11 +29,13 @@ pub(crate) enum Mutation {
     AbortUntold,
     /// A response that a crash cut off counts as whole.
     CutOffAsDone,
+    /// A result that is to be kept goes when its caller has it.
+    ResultDropped,
 }
 
 /// The bugs by their names.
 #[cfg(feature = "mutations")]
-const ALL: [(&str, Mutation); 10] = [
+const ALL: [(&str, Mutation); 11] = [
     ("ack-before-durable", Mutation::AckBeforeDurable),
     ("dispatch-not-durable", Mutation::DispatchNotDurable),
     ("dispatch-after-call", Mutation::DispatchAfterCall),
@@ -44,6 +46,7 @@ const ALL: [(&str, Mutation); 10] = [
     ("stale-lane-accepted", Mutation::StaleLaneAccepted),
     ("abort-untold", Mutation::AbortUntold),
     ("cut-off-as-done", Mutation::CutOffAsDone),
+    ("result-dropped", Mutation::ResultDropped),
 ];
 
 /// The bug that is on, counted from 1.

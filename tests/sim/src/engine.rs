@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use disk::log::{Log, LogError, LogOptions, LogReader, Storage};
 use layer0_pipe::{Inbox, InboxOptions, Layout, Local, Outbox, OutboxOptions, PublishSync};
-use layer2_http::operation::OperationView;
+use layer2_http::operation::{OperationId, OperationView};
 use layer2_http::policy::{HostPattern, Policy, Retry, Rule};
-use sidecar_app::command::Command;
+use sidecar_app::command::{Command, StoredResult};
 use sidecar_app::driver::{Driver, DriverError, Event, Outlets, RecoverError, Settings};
 use sidecar_app::exchange::{DriverHandle, FarExchange};
 use sidecar_app::pipe::{self, FRAMES_AHEAD_MAX, InboxCommand, InboxDesk, InboxEvent, Obeyed, OutboxJob};
@@ -259,6 +259,12 @@ impl Engine {
     pub fn operations(&mut self) -> Vec<OperationView> {
         let (reply, answer) = oneshot::channel();
         self.ask(Command::Operations { limit: usize::MAX, reply }, answer).unwrap_or_default()
+    }
+
+    /// Whether the response of an operation is there for whoever asks for it.
+    pub fn has_result(&mut self, id: OperationId) -> bool {
+        let (reply, answer) = oneshot::channel();
+        matches!(self.ask(Command::StoredResult { id, reply }, answer), Some(StoredResult::Ready(_)))
     }
 
     /// Stops it in order, as a signal does.

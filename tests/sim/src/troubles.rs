@@ -109,18 +109,23 @@ impl Plan {
 
     fn draw_rare(&mut self, options: &Options, nodes: usize, rng: &mut Rng) {
         let span = options.faults_for_us;
-        if options.rare.lose {
-            self.push(rng.between(span / 4, span), Trouble::Lose(index(rng, nodes)));
+        let lost = options.rare.lose.then(|| (rng.between(span / 4, span * 3 / 4), index(rng, nodes)));
+        if let Some((at, node)) = lost {
+            self.push(at, Trouble::Lose(node));
         }
         for (wanted, clone) in [(options.rare.restore, false), (options.rare.clone, true)] {
             if wanted {
-                let node = index(rng, nodes);
-                let image_at = rng.below(span * 2 / 3);
-                self.push(image_at, Trouble::Image(node));
-                let trouble = if clone { Trouble::Clone(node) } else { Trouble::Restore(node) };
+                let mut node = index(rng, nodes);
+                let mut image_at = rng.below(span * 2 / 3);
                 // Shortly after the image nothing came in that would tell at once that it is old.
                 let latest = if rng.percent(50) { (image_at + options.latency_us * 6).min(span) } else { span };
-                let at = rng.between(image_at, latest);
+                let mut at = rng.between(image_at, latest);
+                if let Some((lost_at, lost)) = lost.filter(|_| !clone) {
+                    // The copy of a folder that was lost: another life of that endpoint was met meanwhile.
+                    (node, image_at, at) = (lost, image_at.min(lost_at / 2), rng.between(lost_at, span));
+                }
+                self.push(image_at, Trouble::Image(node));
+                let trouble = if clone { Trouble::Clone(node) } else { Trouble::Restore(node) };
                 self.push(at, trouble);
                 // What is begun in between and after it goes under the same numbers.
                 for _ in 0..rng.between(1, 4) {

@@ -24,6 +24,7 @@ use crate::command::{BeginCall, BeginError, Found, Lane, Outgoing, StoredResult}
 use crate::egress;
 use crate::entry::EngineEntry;
 use crate::exchange::{self, NearExchange};
+use crate::mutation::{Mutation, mutated};
 
 /// Calls that may wait for an exchange.
 const WAITING_BEGINS_MAX: usize = 1024;
@@ -415,7 +416,7 @@ impl Driver {
         if !(call.request_ended && call.response_over && slot.spool.ended(response)) {
             return;
         }
-        let kept = call.retain && slot.spool.complete(response);
+        let kept = call.retain && slot.spool.complete(response) && !mutated(Mutation::ResultDropped);
         let operation = call.operation;
         if let Some(mut call) = slot.near_calls.remove(&request) {
             call.request.give_up(&mut self.journal);

@@ -7,6 +7,9 @@ use sidecar_app::status::EngineStatus;
 use crate::oracle::{Begin, Op, Oracle};
 use crate::world::World;
 
+/// Octets of a response's head and its end, at most.
+const AROUND_A_BODY: u64 = 1_000;
+
 /// Judges a world at rest.
 pub fn at_the_end(world: &mut World) {
     for index in 0..world.nodes.len() {
@@ -19,6 +22,7 @@ pub fn at_the_end(world: &mut World) {
         };
         let (Some(status), operations) = (engine.status(), engine.operations()) else { continue };
         s3_every_accepted_call_ended_in_one_way(world, index, &operations);
+        s3_a_kept_result_is_there(world, index, &operations);
         s9_nothing_was_beyond_credit(world, index, &status);
         l1_every_record_is_acknowledged(world, index, &status);
         l2_both_clocks_agree(world, index, &status);
@@ -91,6 +95,33 @@ fn disagreement(op: &Op, view: &OperationView, oracle: &Oracle, starts: u64) -> 
             Some(format!("call {number} is {state} {why:?} though its response was delivered"))
         }
         _ => op.told.filter(|told| *told != state).map(|told| format!("call {number} was told {told} and is {state}")),
+    }
+}
+
+/// S3: the stored response of a call whose caller chose its id is there until its time is over ("response payload: final consumer
+/// acked or TTL (24 h)", protocol §3), and no world lasts that long. Beyond the quota older results go: where all responses together
+/// fit in, none may be missing. A head and an end have fewer than [`AROUND_A_BODY`] octets.
+fn s3_a_kept_result_is_there(world: &mut World, index: usize, operations: &[OperationView]) {
+    let oracle = world.shared.oracle.borrow();
+    let answer =
+        |op: &Op| op.executions.iter().filter_map(|at| oracle.executions[*at].answer).map(|(_, len)| len).max();
+    let mine = oracle.ops.values().filter(|op| op.node == index);
+    let all: u64 = mine.map(|op| answer(op).unwrap_or(0) + AROUND_A_BODY).sum();
+    let kept: Vec<_> = operations
+        .iter()
+        .filter(|view| view.state == State::Done && view.result)
+        .filter_map(|view| {
+            oracle.ops.get(&view.id).filter(|op| op.chosen && !op.forgotten).map(|op| (view.id, op.number))
+        })
+        .collect();
+    drop(oracle);
+    if all > world.shared.options.results_bytes_max {
+        return;
+    }
+    let Some(engine) = world.nodes[index].engine.as_mut() else { return };
+    let gone: Vec<u64> = kept.into_iter().filter(|(id, _)| !engine.has_result(*id)).map(|(_, number)| number).collect();
+    if !gone.is_empty() {
+        world.shared.blame("S3", format!("the results of calls {gone:?} are not there though nothing made them go"));
     }
 }
 

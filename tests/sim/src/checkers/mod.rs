@@ -18,7 +18,7 @@ pub use wire::{Watch, verified};
 pub const PROPERTIES: &[(&str, &str)] = &[
     ("S1", "wire::s1_what_is_released_is_durable_at_the_receiver, fork::s1_what_is_released_is_what_was_written"),
     ("S2", "execution::s2_at_most_once_per_operation"),
-    ("S3", "end::s3_every_accepted_call_ended_in_one_way"),
+    ("S3", "end::s3_every_accepted_call_ended_in_one_way, end::s3_a_kept_result_is_there"),
     ("S4", "callers::take, upstream::content: content is compared octet by octet; fork::s4_a_forked_pair_halts"),
     ("S5", "wire::s5_only_genuine_packets_are_verified"),
     ("S6", "wire::s6_no_salt_twice"),
