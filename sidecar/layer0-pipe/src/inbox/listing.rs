@@ -105,7 +105,7 @@ impl Inbox {
                 folder.listed_at = now;
             }
         }
-        let seen = self.note_page(path, &page.entries, now);
+        let seen = self.note_page(path, &page.entries, interest, now);
         let folders: Vec<String> = page
             .entries
             .iter()
@@ -151,10 +151,13 @@ impl Inbox {
     }
 
     /// Notes the files of a page; gives those that are tracked.
-    fn note_page(&mut self, path: &str, entries: &[PageEntry], now: Duration) -> BTreeSet<FileId> {
+    fn note_page(&mut self, path: &str, entries: &[PageEntry], interest: Interest, now: Duration) -> BTreeSet<FileId> {
         let mut seen = BTreeSet::new();
         for entry in entries.iter().filter(|entry| considered(&entry.name)) {
             if path.is_empty() && self.is_for_others(&entry.name) {
+                continue;
+            }
+            if interest == Interest::Old && self.is_left_to_its_sender(path, &entry.name) {
                 continue;
             }
             let id = self.files.folders.get(path).and_then(|folder| folder.files.get(&entry.name)).copied();
@@ -208,6 +211,14 @@ impl Inbox {
         let recipient = parts.next().unwrap_or_default();
         let mine = |id: &EndpointId| id.to_hex32().starts_with(recipient);
         flat && !self.locals.iter().any(|local| mine(&local.endpoint) || mine(&local.side.as_address()))
+    }
+
+    /// Whether a file in a shard that is over is not even opened this time: its name says what its folder does, and only
+    /// its sender may remove it. Some of them are opened all the same, others each time.
+    fn is_left_to_its_sender(&self, path: &str, name: &str) -> bool {
+        let pn = parse_file_name(name).map(|(pn, _)| pn.get());
+        let agrees = pn.is_some_and(|pn| shard_number(path) == Some(pn >> 12));
+        agrees && !self.options.profile.receiver_deletes() && !pn.is_some_and(|pn| self.spent.is_turn(pn))
     }
 
     fn note_new(&mut self, path: &str, entry: &PageEntry, now: Duration) -> Option<FileId> {

@@ -1,4 +1,5 @@
-//! A folder with the habits of bad file systems: stale listings, and no rename without replacing. It counts what it is asked.
+//! A folder with the habits of bad file systems: stale listings, files that a scanner holds, and no rename without replacing.
+//! It counts what it is asked.
 //!
 //! Invariants: everything else is passed on unchanged. What this file does not do: lose or damage files.
 
@@ -14,6 +15,8 @@ pub(crate) struct FakeDir {
     pub(crate) inner: Arc<dyn Dir>,
     /// Names that no listing shows.
     pub(crate) hidden: Arc<Mutex<Vec<String>>>,
+    /// Names that are held by somebody else: opening and removing them is refused.
+    pub(crate) held: Arc<Mutex<Vec<String>>>,
     /// Whether it says that it is on a network.
     pub(crate) network: bool,
     /// Whether files can be renamed without replacing others.
@@ -29,11 +32,19 @@ impl FakeDir {
         Self {
             inner: Arc::new(dir),
             hidden: Arc::default(),
+            held: Arc::default(),
             network: false,
             renames: true,
             listed: Arc::default(),
             opened: Arc::default(),
         }
+    }
+}
+
+impl FakeDir {
+    fn check_held(&self, path: &str) -> io::Result<()> {
+        let held = self.held.lock().unwrap().iter().any(|name| path.ends_with(name.as_str()));
+        if held { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
     }
 }
 
@@ -78,6 +89,7 @@ impl Dir for FakeDir {
 
     fn open_read(&self, path: &str) -> io::Result<Box<dyn ReadFile>> {
         self.opened.fetch_add(1, Ordering::Relaxed);
+        self.check_held(path)?;
         self.inner.open_read(path)
     }
 
@@ -95,6 +107,7 @@ impl Dir for FakeDir {
     }
 
     fn remove_file(&self, path: &str) -> io::Result<()> {
+        self.check_held(path)?;
         self.inner.remove_file(path)
     }
 

@@ -318,3 +318,29 @@ fn more_growing_files_than_may_be_open_all_get_their_turn() {
     }
     assert_eq!(world.run(S * 2).closed.len(), 300);
 }
+
+#[test]
+fn a_file_that_a_scanner_holds_is_tried_ever_more_seldom_and_taken_when_it_lets_go() {
+    let target = disk::dir::MemDir::new();
+    let folder = FakeDir::over(target.clone());
+    let (held, opened) = (Arc::clone(&folder.held), Arc::clone(&folder.opened));
+    let out = disk::dir::MemDir::new();
+    let mut world = World::over(FakeDir::over(out.clone()), folder, Suite::Checksum, InboxOptions::default());
+    let path = world.outbox.publish(&plan(1, three_frames()), &Generated).unwrap().path;
+    target.put(&path, &out.contents(&path).unwrap()).unwrap();
+    held.lock().unwrap().push(path.clone());
+    assert!(world.run(S * 3_600).is_empty());
+    let tries = opened.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((10..40).contains(&tries), "{tries} in an hour");
+    held.lock().unwrap().clear();
+    let got = world.run(S * 1_000);
+    assert_eq!(got.closures(), [(1, Closure::Complete)]);
+    // Held again when it is to go, and gone by another hand.
+    held.lock().unwrap().push(path.clone());
+    world.inbox.done(got.closed[0].0);
+    assert!(target.contents(&path).is_some());
+    target.remove_file(&path).unwrap();
+    held.lock().unwrap().clear();
+    world.run(S * 100);
+    assert_eq!(world.inbox.tracked(), (0, 0));
+}
