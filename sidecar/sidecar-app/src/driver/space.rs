@@ -54,6 +54,7 @@ impl Driver {
             slot.tight = tight;
             slot.peer.hold_credit(now, tight);
         }
+        self.feel_pressure(now);
         match self.lack_of_space() {
             Some(lack) => tracing::warn!("{lack}"),
             None => {
