@@ -135,7 +135,7 @@ fn run(args: &Args) -> ExitCode {
         "{} seeds, {rate:.1} seeds/s with {} jobs, {records} records and {faults} faults per seed",
         totals.seeds, args.jobs
     );
-    let missing = totals.faults.missing();
+    let missing = totals.faults.missing(totals.seeds);
     if !missing.is_empty() {
         println!("faults of the menu that nobody met: {}", missing.join(", "));
     }
