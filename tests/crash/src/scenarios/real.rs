@@ -1,8 +1,9 @@
 //! Both sides on a real file system: kills, full disks, a read-only disk, and a disk that fails under the engine.
 
-use crate::caller::Mix;
+use crate::caller::{Call, Mix};
 use crate::dice::Dice;
 use crate::line::{Line, Place, Which};
+use crate::oracle::Kind;
 use crate::process::eventually;
 use crate::runner::Context;
 use crate::volume::{LoopKind, Volume};
@@ -35,6 +36,10 @@ pub fn real(context: Context<'_>, kind: LoopKind) -> String {
         traffic.go_on_for(5);
         if bench.volumes[volume].fails() {
             failed += 1;
+            // All callers may wait for answers that cannot be read any more: one more comes, and the engine has to write.
+            let target = bench.line.target();
+            let call = Call { kind: Kind::Post, body: 100, answer: 100, delay_ms: 0, absolute: true };
+            let caller = std::thread::spawn(move || call.make(target));
             let engine = bench.line.engine(which);
             if which == Which::Near {
                 // It finds out by what the next caller wants, and ends; or when it makes the space set aside whole, and takes no
@@ -49,6 +54,7 @@ pub fn real(context: Context<'_>, kind: LoopKind) -> String {
             bench.volumes[volume].repair();
             bench.line.engine(which).start_and_wait();
             answered_again(&mut bench, which, &mut records);
+            records.push(caller.join().unwrap());
         }
     }
     traffic.go_on_for(20);
