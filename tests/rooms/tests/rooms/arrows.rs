@@ -9,17 +9,27 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// Every arrow that is allowed: a room and the rooms it may depend on. Crates under `tests/` may depend on anything.
 const ARROWS: &[(&str, &[&str])] = &[
     ("wire", &[]),
-    ("disk", &[]),
+    ("mutations", &[]),
+    ("disk", &["mutations"]),
     ("sidecar-config", &[]),
     ("crd-types", &[]),
     ("controller", &["crd-types", "identity", "sidecar-config"]),
     ("identity", &["wire"]),
-    ("layer0-pipe", &["disk", "identity", "wire"]),
-    ("layer1-replication", &["wire"]),
-    ("layer2-http", &["wire"]),
+    ("layer0-pipe", &["disk", "identity", "mutations", "wire"]),
+    ("layer1-replication", &["mutations", "wire"]),
+    ("layer2-http", &["mutations", "wire"]),
     (
         "sidecar-app",
-        &["disk", "identity", "layer0-pipe", "layer1-replication", "layer2-http", "sidecar-config", "wire"],
+        &[
+            "disk",
+            "identity",
+            "layer0-pipe",
+            "layer1-replication",
+            "layer2-http",
+            "mutations",
+            "sidecar-config",
+            "wire",
+        ],
     ),
 ];
 
