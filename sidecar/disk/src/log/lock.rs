@@ -8,13 +8,15 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::LogError;
 
 const NAME: &str = "state.lock";
-/// Longer than anybody takes who asks for the holder.
-const ASKING: Duration = Duration::from_millis(50);
+/// Longer than anybody takes who asks for the holder, on the slowest machine.
+const ASKING_MAX: Duration = Duration::from_secs(10);
+/// Between two looks whether they still ask.
+const ASKING_STEP: Duration = Duration::from_millis(10);
 /// More than this is not read of the holder's name.
 const HOLDER_BYTES_MAX: u64 = 256;
 
@@ -38,7 +40,7 @@ impl StateLock {
             .custom_flags(nofollow)
             .open(&path)
             .map_err(failed)?;
-        match file.try_lock().or_else(|refused| once_more(&file, refused)) {
+        match lock(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(LogError::Locked { dir: dir.to_path_buf(), holder: holder(&file) });
@@ -54,14 +56,22 @@ impl StateLock {
     }
 }
 
-// Somebody who only asks who holds the lock holds it for an instant: that must not keep an engine from starting.
-fn once_more(file: &File, refused: TryLockError) -> Result<(), TryLockError> {
-    match refused {
-        TryLockError::WouldBlock => {
-            std::thread::sleep(ASKING);
-            file.try_lock()
+/// Takes the lock. Somebody who only asks who holds it holds it too, shared and for an instant: that must not keep an engine
+/// from starting, and an engine that holds it need not be waited for.
+fn lock(file: &File) -> Result<(), TryLockError> {
+    let began = Instant::now();
+    loop {
+        let refused = match file.try_lock() {
+            Err(TryLockError::WouldBlock) => TryLockError::WouldBlock,
+            taken_or_failed => return taken_or_failed,
+        };
+        file.try_lock_shared()?;
+        // Only askers hold it beside this one.
+        file.unlock().map_err(TryLockError::Error)?;
+        if began.elapsed() > ASKING_MAX {
+            return Err(refused);
         }
-        TryLockError::Error(_) => Err(refused),
+        std::thread::sleep(ASKING_STEP);
     }
 }
 

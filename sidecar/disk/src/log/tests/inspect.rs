@@ -211,7 +211,8 @@ fn engine_starts_while_somebody_asks_who_runs() {
     let file = std::fs::File::open(place.path().join("state.lock")).unwrap();
     file.try_lock_shared().unwrap();
     let asker = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        // An asker that a busy machine does not let go on at once.
+        std::thread::sleep(std::time::Duration::from_millis(200));
         drop(file);
     });
     open(place.path());
