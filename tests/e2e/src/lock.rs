@@ -42,11 +42,18 @@ impl Lock {
     /// # Errors
     /// Another process holds it (the message names it), or the file cannot be used.
     pub fn take(path: &Path) -> anyhow::Result<(Self, Option<Holder>)> {
+        let mut patience = 100;
         loop {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
             let mut file = file.with_context(|| format!("cannot open the lock {}", path.display()))?;
             let holder = read(&mut file);
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+                // A child that this process is just starting holds what its parent held, until it runs its program.
+                if patience > 0 && holder.as_ref().is_none_or(|holder| holder.pid == std::process::id()) {
+                    patience -= 1;
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                    continue;
+                }
                 bail!("{}", refusal(path, holder.as_ref()));
             }
             // Its last holder may have removed the file between our open and our lock.
