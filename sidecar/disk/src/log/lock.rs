@@ -15,8 +15,10 @@ use super::error::LogError;
 const NAME: &str = "state.lock";
 /// Longer than anybody takes who asks for the holder, on the slowest machine.
 const ASKING_MAX: Duration = Duration::from_secs(10);
-/// Between two looks whether they still ask.
-const ASKING_STEP: Duration = Duration::from_millis(10);
+/// How long an engine may take to let go that is just ending.
+const LEAVING_MAX: Duration = Duration::from_millis(50);
+/// Between two tries.
+const STEP: Duration = Duration::from_millis(10);
 /// More than this is not read of the holder's name.
 const HOLDER_BYTES_MAX: u64 = 256;
 
@@ -57,21 +59,26 @@ impl StateLock {
 }
 
 /// Takes the lock. Somebody who only asks who holds it holds it too, shared and for an instant: that must not keep an engine
-/// from starting, and an engine that holds it need not be waited for.
+/// from starting.
 fn lock(file: &File) -> Result<(), TryLockError> {
     let began = Instant::now();
     loop {
-        let refused = match file.try_lock() {
-            Err(TryLockError::WouldBlock) => TryLockError::WouldBlock,
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {}
             taken_or_failed => return taken_or_failed,
-        };
-        file.try_lock_shared()?;
-        // Only askers hold it beside this one.
-        file.unlock().map_err(TryLockError::Error)?;
-        if began.elapsed() > ASKING_MAX {
-            return Err(refused);
         }
-        std::thread::sleep(ASKING_STEP);
+        let patience = match file.try_lock_shared() {
+            Ok(()) => {
+                file.unlock().map_err(TryLockError::Error)?;
+                ASKING_MAX
+            }
+            Err(TryLockError::WouldBlock) => LEAVING_MAX,
+            Err(failed) => return Err(failed),
+        };
+        if began.elapsed() > patience {
+            return Err(TryLockError::WouldBlock);
+        }
+        std::thread::sleep(STEP);
     }
 }
 
