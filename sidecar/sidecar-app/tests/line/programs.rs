@@ -11,7 +11,7 @@ use crate::shared::line;
 use crate::upstream::Upstream;
 
 /// True when the program is there; else says that the test is skipped, or fails if it is required.
-fn is_there(program: &str, name: &str) -> bool {
+pub(crate) fn is_there(program: &str, name: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
         let required = std::env::var("HOFT_REQUIRE").unwrap_or_default();
@@ -24,8 +24,19 @@ fn is_there(program: &str, name: &str) -> bool {
     found
 }
 
+/// The Python of `requirements.txt` beside this file, if it was set up: `$HOFT_CACHE/pyclients`, as `.ci/run` makes it.
+/// Else a test is skipped, and `HOFT_REQUIRE=pyclients` makes that a failure.
+pub(crate) fn pyclients() -> Option<Command> {
+    let cache = std::env::var_os("HOFT_CACHE").map(std::path::PathBuf::from).or_else(|| {
+        let home = std::env::var_os("HOME")?;
+        Some(Path::new(&home).join(".cache/hoft"))
+    });
+    let python = cache.unwrap_or_default().join("pyclients/bin/python3").display().to_string();
+    is_there(&python, "pyclients").then(|| program(&python))
+}
+
 /// A program without the proxy settings of whoever runs the test.
-fn program(name: &str) -> Command {
+pub(crate) fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
         command.env_remove(variable).env_remove(variable.to_uppercase());
@@ -33,8 +44,9 @@ fn program(name: &str) -> Command {
     command
 }
 
+/// What a program wrote to its standard output; it must end well.
 #[track_caller]
-fn output_of(command: &mut Command) -> String {
+pub(crate) fn output_of(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
@@ -79,6 +91,18 @@ fn an_ordinary_python_program_calls_through_http_proxy() {
     let mut python = program("python3");
     python.env("http_proxy", format!("http://127.0.0.1:{}", line.door().port));
     assert_eq!(output_of(python.args(["-c", script, &line.url("")])), "0123456|by python");
+}
+
+#[test]
+fn requests_calls_through_http_proxy() {
+    let Some(mut python) = pyclients() else { return };
+    let line = line();
+    let script = "import sys, requests\n\
+        session = requests.Session()\n\
+        print(session.get(sys.argv[1] + '/fixed/7', timeout=150).text, end='')\n\
+        print(session.post(sys.argv[1] + '/echo', data=b'|by requests', timeout=150).text, end='')\n";
+    python.env("http_proxy", format!("http://127.0.0.1:{}", line.door().port));
+    assert_eq!(output_of(python.args(["-c", script, &line.url("")])), "0123456|by requests");
 }
 
 /// What a new user does: `config init`, name what is allowed, `config check`, two mirrors, two engines, a call.
