@@ -1,10 +1,12 @@
-//! Is a body whole? One hash pass over the records of a stream, compared with its FIN (wire format §9).
+//! Is a message whole? One hash pass over the records of a stream, compared with its FIN (wire format §9).
 //!
-//! Invariant: a body passes only if every DATA record was given, in order, and length, digest and a declared
-//! Content-Length agree. It holds no data. Test to read first: `a_body_that_lacks_a_record_is_refused`.
+//! Invariant: a message passes only if every DATA record was given, in order, length, digest and a declared Content-Length
+//! agree, and its head and trailers are those that its FIN was written for. It holds no data. Test to read first:
+//! `a_body_that_lacks_a_record_is_refused`.
 
 use crate::fin::Fin;
 use wire::digest::{BodyDigest, Digest};
+use wire::record::Bound;
 
 /// How what arrived differs from what was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum Mismatch {
     /// FIN says another digest.
     #[error("the body is not the one its end describes")]
     Digest,
+    /// FIN was written for another head, or for other trailers.
+    #[error("the end belongs to another message than the head or the trailers before it")]
+    Bound,
     /// Content-Length says another length.
     #[error("the body has {got} bytes, Content-Length says {said}")]
     Declared {
@@ -35,6 +40,8 @@ pub enum Mismatch {
 pub struct BodyCheck {
     digest: BodyDigest,
     declared: Option<u64>,
+    head: Option<Digest>,
+    trailers: Option<Digest>,
 }
 
 impl BodyCheck {
@@ -48,7 +55,17 @@ impl BodyCheck {
     /// 304, which declare a length and have no body.
     #[must_use]
     pub fn with_declared(declared: Option<u64>) -> Self {
-        Self { digest: BodyDigest::new(), declared }
+        Self { declared, ..Self::default() }
+    }
+
+    /// Takes the HEAD record: the digest of its payload.
+    pub fn on_head(&mut self, payload_digest: &Digest) {
+        self.head = Some(*payload_digest);
+    }
+
+    /// Takes the TRAILERS record: the digest of its payload.
+    pub fn on_trailers(&mut self, payload_digest: &Digest) {
+        self.trailers = Some(*payload_digest);
     }
 
     /// Takes the next DATA record: its length after decompression, in bytes, and the digest of its stored payload.
@@ -74,6 +91,9 @@ impl BodyCheck {
         if fin.digest != self.digest.clone().finish() {
             return Err(Mismatch::Digest);
         }
+        if fin.bound.is_some() && fin.bound != self.bound() {
+            return Err(Mismatch::Bound);
+        }
         self.on_end()
     }
 
@@ -92,7 +112,11 @@ impl BodyCheck {
     /// The FIN that ends this body.
     #[must_use]
     pub fn fin(&self) -> Fin {
-        Fin { content_length: self.length(), digest: self.digest.clone().finish() }
+        Fin { content_length: self.length(), digest: self.digest.clone().finish(), bound: self.bound() }
+    }
+
+    fn bound(&self) -> Option<Bound> {
+        self.head.map(|head| Bound { head, trailers: self.trailers })
     }
 }
 
@@ -121,8 +145,31 @@ mod tests {
     #[test]
     fn an_empty_body_has_a_digest_too() {
         let fin = BodyCheck::new().fin();
-        assert_eq!(fin, Fin { content_length: 0, digest: sha256(&[b"hoft1 body"]) });
+        assert_eq!(fin, Fin { content_length: 0, digest: sha256(&[b"hoft1 body"]), bound: None });
         assert_eq!(BodyCheck::new().on_fin(&fin), Ok(()));
+    }
+
+    #[test]
+    fn the_end_of_another_message_does_not_end_this_one() {
+        let message = |head: u8, trailers: Option<u8>| {
+            let mut check = body(&[b"the same"]);
+            check.on_head(&[head; 32]);
+            if let Some(trailers) = trailers {
+                check.on_trailers(&[trailers; 32]);
+            }
+            check
+        };
+        for (other, expected) in [
+            (message(1, Some(2)), Ok(())),
+            (message(9, Some(2)), Err(Mismatch::Bound)),
+            (message(1, Some(9)), Err(Mismatch::Bound)),
+            (message(1, None), Err(Mismatch::Bound)),
+            (body(&[b"the same"]), Ok(())),
+        ] {
+            assert_eq!(message(1, Some(2)).on_fin(&other.fin()), expected, "{:?}", other.fin().bound);
+        }
+        assert_eq!(message(1, None).on_fin(&message(1, Some(2)).fin()), Err(Mismatch::Bound));
+        assert_eq!(body(&[b"the same"]).on_fin(&message(1, None).fin()), Err(Mismatch::Bound));
     }
 
     #[test]

@@ -114,10 +114,10 @@ impl std::fmt::Debug for NearExchange {
     }
 }
 
-/// The caller's end of an exchange whose head occupies `offset` octets of `request`.
-pub fn near_exchange(driver: &DriverHandle, request: Lane, response: Lane, offset: u64) -> NearExchange {
+/// The caller's end of an exchange whose `head` is written to `request` already.
+pub fn near_exchange(driver: &DriverHandle, request: Lane, response: Lane, head: &WrittenHead) -> NearExchange {
     NearExchange {
-        request: RecordWriter::new(driver.clone(), request, offset),
+        request: RecordWriter::new(driver.clone(), request, Some(head)),
         response: RecordReader::new(driver.clone(), response, false),
     }
 }
@@ -160,6 +160,15 @@ impl DispatchMark {
     }
 }
 
+/// A head that the driver wrote before the writer began.
+#[derive(Clone, Copy, Debug)]
+pub struct WrittenHead {
+    /// Its octets of the stream.
+    pub raw_len: u32,
+    /// Digest of its payload.
+    pub pd: Digest,
+}
+
 /// Writes the records of one stream.
 pub struct RecordWriter {
     driver: DriverHandle,
@@ -175,9 +184,14 @@ pub struct RecordWriter {
 const PIPELINE_RECORDS_MAX: usize = 8;
 
 impl RecordWriter {
-    /// A writer whose stream already holds `offset` octets (its head, or nothing).
-    pub fn new(driver: DriverHandle, lane: Lane, offset: u64) -> Self {
-        Self { driver, lane, body: BodyCheck::new(), offset, finished: false, pending: VecDeque::new() }
+    /// A writer whose stream already holds its head, or nothing.
+    pub fn new(driver: DriverHandle, lane: Lane, head: Option<&WrittenHead>) -> Self {
+        let mut body = BodyCheck::new();
+        if let Some(head) = head {
+            body.on_head(&head.pd);
+        }
+        let offset = head.map_or(0, |head| u64::from(head.raw_len));
+        Self { driver, lane, body, offset, finished: false, pending: VecDeque::new() }
     }
 
     /// Says how urgent this stream is: of two that compete for the same line, the more urgent goes first.
@@ -213,7 +227,11 @@ impl RecordWriter {
     /// # Errors
     /// When the stream ended: the peer stopped it, the association closed, or the engine stops.
     pub async fn head(&mut self, kind: u8, payload: Bytes) -> Result<(), AppendError> {
-        self.append(Outgoing::plain(kind, payload)).await
+        let head = Outgoing::plain(kind, payload);
+        if kind == wire::record::kind::HEAD {
+            self.body.on_head(&head.pd);
+        }
+        self.append(head).await
     }
 
     /// Writes content, as records of at most [`record::DATA_LEN_MAX`] octets. Waits while the log or the peer has no room.
@@ -235,7 +253,9 @@ impl RecordWriter {
     /// # Errors
     /// As [`Self::head`].
     pub async fn trailers(&mut self, payload: Bytes) -> Result<(), AppendError> {
-        self.append(Outgoing::plain(wire::record::kind::TRAILERS, payload)).await
+        let trailers = Outgoing::plain(wire::record::kind::TRAILERS, payload);
+        self.body.on_trailers(&trailers.pd);
+        self.append(trailers).await
     }
 
     /// Ends the stream: length and digest of its content. Returns when that is in the log.
@@ -339,9 +359,15 @@ impl RecordReader {
                 self.body.on_fin(&fin).map_err(|_| ReadError::Mismatch)?;
                 Ok(Incoming::End)
             }
-            kind::HEAD => Ok(Incoming::Head(payload)),
+            kind::HEAD => {
+                self.body.on_head(pd);
+                Ok(Incoming::Head(payload))
+            }
             kind::INTERIM => Ok(Incoming::Interim(payload)),
-            kind::TRAILERS => Ok(Incoming::Trailers(payload)),
+            kind::TRAILERS => {
+                self.body.on_trailers(pd);
+                Ok(Incoming::Trailers(payload))
+            }
             kind => Ok(Incoming::Other { kind }),
         }
     }
@@ -361,7 +387,7 @@ pub fn far_exchange(driver: &DriverHandle, request: Lane, attempt: u32, cancelle
     FarExchange {
         peer: request.peer,
         request: RecordReader::new(driver.clone(), request, false),
-        response: RecordWriter::new(driver.clone(), response, 0),
+        response: RecordWriter::new(driver.clone(), response, None),
         dispatch: DispatchMark::new(driver.clone(), request, attempt),
         attempt,
         cancelled,

@@ -74,7 +74,7 @@ impl Outgoing {
 
     /// The end of a stream whose content went through `body`.
     pub fn fin(body: &BodyCheck) -> Self {
-        Self::plain(wire::record::kind::FIN, Bytes::copy_from_slice(&body.fin().encode()))
+        Self::plain(wire::record::kind::FIN, body.fin().encode().into())
     }
 
     /// A content record, compressed where asked and where that helps.

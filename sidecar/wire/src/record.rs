@@ -17,7 +17,7 @@ mod batch;
 mod payload;
 
 pub use batch::{BatchError, batch_entry, chunk_entry, chunk_record, decode_batch, decode_frame, encode_batch};
-pub use payload::{Fin, Tombstone, decode_code, encode_code};
+pub use payload::{Bound, Fin, Tombstone, decode_code, encode_code};
 
 use crate::chain::chain_link;
 use crate::digest::{Digest, sha256};

@@ -310,6 +310,15 @@ impl Mirror {
         self.newest[from].get(path).map(|bytes| bytes.len() as u64)
     }
 
+    /// True if another whole copy of this file lies beside it at its reader, under a name that a mirror made.
+    #[must_use]
+    pub fn has_copy(&self, reader: usize, path: &str, len: u64) -> bool {
+        let stem = path.strip_suffix(".hft").unwrap_or(path);
+        let of_it = |other: &String| other != path && other.starts_with(stem) && !self.was_damaged(other);
+        let whole = |other: String| self.ins[reader].contents(&other).is_some_and(|bytes| bytes.len() as u64 == len);
+        self.ins[reader].files().into_iter().filter(of_it).any(whole)
+    }
+
     /// True if its reader ever saw something else under this name.
     #[must_use]
     pub fn was_damaged(&self, path: &str) -> bool {

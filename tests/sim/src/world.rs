@@ -295,7 +295,7 @@ impl World {
         for deed in in_inbox {
             if let folder::Deed::Removed(path, len) = deed {
                 let whole = self.mirror.len_of(1 - side, &path) == Some(len);
-                if whole && !self.mirror.was_damaged(&path) {
+                if whole && !self.mirror.was_damaged(&path) && !self.mirror.has_copy(side, &path, len) {
                     self.watch.removed_from_inbox(&self.shared, &self.nodes, index, &path);
                 }
                 self.mirror.removed_at_reader(side, &path);

@@ -140,13 +140,15 @@ impl Driver {
         let now = self.host.now();
         let response = request.response_of();
         let (head, content) = egress::problem_head(problem, &self.settings.pseudonym);
-        let mut body = BodyCheck::new();
+        let head = Outgoing::plain(kind::HEAD, head);
         let data = Outgoing::plain(kind::DATA, content);
+        let mut body = BodyCheck::new();
+        body.on_head(&head.pd);
         body.on_data(data.raw_len, &data.pd);
         let fin = Outgoing::fin(&body);
         self.response_begun(peer, response);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
-        for outgoing in [Outgoing::plain(kind::HEAD, head), data, fin] {
+        for outgoing in [head, data, fin] {
             if slot.append_now(now, response, outgoing).is_err() {
                 // No room: a reset needs none, and says at least that there is no response.
                 self.response_aborted(peer, response, code::INCOMPLETE);

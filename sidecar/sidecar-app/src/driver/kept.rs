@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 
 use disk::log::Position;
-use wire::Seq;
 use wire::record::{RecordHeader, kind};
+use wire::{Digest, Seq};
 
 use super::journal::Journal;
 use crate::command::Found;
@@ -27,6 +27,8 @@ pub(super) struct KeptRequest {
     released_bytes: u64,
     /// What was appended is not held: it cannot be appended again.
     broken: bool,
+    /// Digest of a head that took the place of the caller's.
+    head: Option<Digest>,
 }
 
 impl KeptRequest {
@@ -49,7 +51,7 @@ impl KeptRequest {
     pub(super) fn association_closed(&mut self) {
         let rest = std::mem::take(&mut self.to_copy);
         self.to_copy = self.appended.drain(..).chain(rest).collect();
-        (self.released_bytes, self.copying) = (0, 0);
+        (self.released_bytes, self.copying, self.head) = (0, 0, None);
     }
 
     /// Every record from the head on is here.
@@ -72,6 +74,17 @@ impl KeptRequest {
         let next = self.to_copy.get(self.copying).copied()?;
         self.copying += 1;
         Some(next)
+    }
+
+    /// The head that its end must name, if it may be another than the caller wrote.
+    pub(super) fn head(&self) -> Option<Digest> {
+        let appended = self.appended.first().filter(|record| record.head.kind == kind::HEAD);
+        self.head.or(appended.map(|record| record.pd))
+    }
+
+    /// This head was appended in the place of the caller's.
+    pub(super) fn begins_with(&mut self, head: Digest) {
+        self.head = Some(head);
     }
 
     /// Layer 1 did not take what [`Self::begin_copy`] gave last.
@@ -143,7 +156,7 @@ impl KeptRequest {
         for (record, _) in self.records() {
             journal.unpin(record.position);
         }
-        *self = Self { broken: true, ..Self::default() };
+        *self = Self { broken: true, head: self.head, ..Self::default() };
     }
 
     /// What was appended is not kept any longer; what is to be copied is.

@@ -23,7 +23,7 @@ use super::slot::{NearCall, Writing};
 use crate::command::{BeginCall, BeginError, Found, Lane, Outgoing, StoredResult};
 use crate::egress;
 use crate::entry::EngineEntry;
-use crate::exchange::{self, NearExchange};
+use crate::exchange::{self, NearExchange, WrittenHead};
 use crate::mutation::{Mutation, mutated};
 
 /// Calls that may wait for an exchange.
@@ -91,7 +91,7 @@ impl Driver {
         let request = slot.peer.open_exchange();
         let response = request.response_of();
         let head = Outgoing::plain(kind::HEAD, call.head.clone());
-        let offset = u64::from(head.raw_len);
+        let written = WrittenHead { raw_len: head.raw_len, pd: head.pd };
         if let Err(refusal) = slot.append_now(now, request, head) {
             // Nothing was written under the number: this gives it back.
             slot.peer.reset_stream(now, request, code::NONE);
@@ -120,7 +120,7 @@ impl Driver {
             begun_ms: self.host.unix_ms_signed(),
         };
         // Dropped on the way out, it cancels what was begun.
-        let exchange = exchange::near_exchange(&self.outlets.handle, request_lane, response_lane, offset);
+        let exchange = exchange::near_exchange(&self.outlets.handle, request_lane, response_lane, &written);
         let entries = self.near.begin(begun).map_err(|_| BeginError::LogFull)?;
         for entry in &entries {
             self.note_near(entry);

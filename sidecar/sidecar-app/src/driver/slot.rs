@@ -16,7 +16,7 @@ use layer2_http::problem::Problem;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use wire::digest::sha256;
-use wire::record::{FIRST_STORED_KIND, Record, RecordHeader, kind};
+use wire::record::{Bound, FIRST_STORED_KIND, Fin, Record, RecordHeader, kind};
 use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
 
 use super::closing::Moving;
@@ -288,6 +288,7 @@ impl Slot {
     /// Appends a record; layer 1 says whether there is room.
     pub(super) fn append_now(&mut self, now: Timestamp, stream: StreamId, out: Outgoing) -> Result<Seq, Refusal> {
         let ends = out.kind == kind::FIN;
+        let out = if ends { self.ending(stream, out) } else { out };
         let seq = self.peer.append(now, stream, out.kind, out.flags, out.raw_len, out.pd, out.payload)?;
         if ends && stream.is_request() {
             self.fins.extend(self.near_calls.get(&stream).map(|call| (seq, Ending::Request(call.operation))));
@@ -297,6 +298,18 @@ impl Slot {
             self.fins.extend(dispatched.map(|call| (seq, Ending::Response(call.operation))));
         }
         Ok(seq)
+    }
+
+    /// The end of a request, naming the head that went out: that of a further attempt is not the one its caller wrote.
+    fn ending(&self, stream: StreamId, out: Outgoing) -> Outgoing {
+        let head = self.near_calls.get(&stream).and_then(|call| call.request.head());
+        match (Fin::decode(&out.payload), head) {
+            (Ok(Fin { bound: Some(bound), content_length, digest }), Some(head)) if bound.head != head => {
+                let fin = Fin { content_length, digest, bound: Some(Bound { head, ..bound }) };
+                Outgoing::plain(kind::FIN, fin.encode().into())
+            }
+            _ => out,
+        }
     }
 
     /// Appends what was parked, or is to be copied, as far as there is room; returns the streams that got to an end by it.
@@ -353,11 +366,16 @@ impl Slot {
                 Some(head) => Outgoing::plain(kind::HEAD, head),
                 None => Outgoing::again(&record, payload),
             };
+            let head = (again.kind == kind::HEAD).then_some(again.pd);
             let copied = self.append_now(now, stream, again);
             let Some(call) = self.near_calls.get_mut(&stream) else { return Err(Progress::Broken) };
             match copied {
                 Ok(_) if record.head.kind == kind::FIN => return Err(Progress::Finished),
-                Ok(_) => {}
+                Ok(_) => {
+                    if let Some(head) = head {
+                        call.request.begins_with(head);
+                    }
+                }
                 Err(Refusal::Full | Refusal::Credit(_)) => {
                     call.request.put_back();
                     return Ok(false);

@@ -23,7 +23,7 @@ use layer2_http::policy::Policy;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use wire::control::{Control, EndpointName};
-use wire::digest::sha256;
+use wire::digest::{Digest, sha256};
 use wire::header::{HEADER_LEN, Header};
 use wire::record::{Record, kind};
 use wire::{EndpointId, Incarnation, PacketNumber, StreamId};
@@ -299,6 +299,7 @@ fn content_of(records: &BTreeMap<u64, (u8, Bytes)>) -> Vec<u8> {
                 body.on_data(u32::try_from(payload.len()).unwrap(), &sha256(&[payload]));
                 content.extend_from_slice(payload);
             }
+            kind::HEAD => body.on_head(&sha256(&[payload])),
             kind::FIN => body.on_fin(&Fin::decode(payload).unwrap()).unwrap(),
             _ => {}
         }
@@ -338,11 +339,22 @@ pub(super) struct Bench {
 
 /// A call begun at a bench, as its caller holds it.
 pub(super) struct Caller {
+    /// Digest of the head that it wrote.
+    head: Digest,
     pub(super) operation: OperationId,
     /// Dropped, it says that the caller is gone.
     _exchange: NearExchange,
     pub(super) request: Lane,
     pub(super) response: Lane,
+}
+
+impl Caller {
+    /// What its end must say, before any content.
+    pub(super) fn body(&self) -> BodyCheck {
+        let mut body = BodyCheck::new();
+        body.on_head(&self.head);
+        body
+    }
 }
 
 impl Bench {
@@ -470,10 +482,12 @@ impl Bench {
     pub(super) fn begin(&mut self, n: u8, method: &str, key: Option<&str>, retain: bool) -> Caller {
         let operation = operation(n);
         let (reply, mut answer) = oneshot::channel::<Result<Box<NearExchange>, BeginError>>();
+        let written = request_head(operation, method, key);
+        let head = sha256(&[&written]);
         let call = BeginCall {
             operation,
             retain,
-            head: request_head(operation, method, key),
+            head: written,
             method: method.to_owned(),
             target: "http://up.example/".to_owned(),
             route: None,
@@ -484,7 +498,7 @@ impl Bench {
         let begun = self.driver.near.begun(operation).unwrap();
         let request = self.driver.slots[&begun.peer].lane(begun.peer, begun.stream);
         let response = Lane { stream: request.stream.response_of(), ..request };
-        Caller { operation, _exchange: exchange, request, response }
+        Caller { head, operation, _exchange: exchange, request, response }
     }
 
     /// Writes content of a request without its end.
@@ -503,7 +517,7 @@ impl Bench {
     /// Begins a call and writes its whole request.
     pub(super) fn call(&mut self, n: u8, method: &str, key: Option<&str>, retain: bool) -> Caller {
         let caller = self.begin(n, method, key, retain);
-        let mut body = BodyCheck::new();
+        let mut body = caller.body();
         self.write(&caller, &[n; 100], &mut body);
         self.append(caller.request, Outgoing::fin(&body));
         caller

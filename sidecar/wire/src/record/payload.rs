@@ -1,6 +1,7 @@
 //! Payloads whose bytes this room knows: TOMBSTONE, the codes of RESET_STREAM and STOP_SENDING, FIN (wire format §9).
 //!
-//! Invariant: each has exactly one length (a code: exactly one varint), and nothing after it. All other payloads belong to layer 2.
+//! Invariant: each has exactly one length (a code: exactly one varint; a FIN: one of three), and nothing after it. All other
+//! payloads belong to layer 2.
 //! Test to read first: `a_tombstone_is_laid_out_as_drawn`.
 
 use crate::digest::Digest;
@@ -51,35 +52,60 @@ impl Tombstone {
     }
 }
 
-/// The payload of a FIN: what the content of the message was.
+/// The payload of a FIN: what the content of the message was, and what stood around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fin {
     /// Bytes of the content.
     pub content_length: u64,
     /// See [`crate::digest::BodyDigest`].
     pub digest: Digest,
+    /// The other records of the message. `None` in logs of an earlier version, whose FIN is 40 bytes.
+    pub bound: Option<Bound>,
 }
 
+/// The records beside the content that belong to one message. Without this, the head of one message and the content and FIN of
+/// another would pass for a whole one, where a log went back in time or has a twin and both wrote under the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Payload digest of the HEAD.
+    pub head: Digest,
+    /// Payload digest of the TRAILERS, if the message has any.
+    pub trailers: Option<Digest>,
+}
+
+const DIGEST_LEN: usize = 32;
+
 impl Fin {
-    /// The 40 bytes of the payload.
+    /// The payload: 40 bytes, then 32 of the head's digest, then 32 of the trailers' digest.
     #[must_use]
-    pub fn encode(&self) -> [u8; LEN] {
-        let mut bytes = [0; LEN];
-        bytes[..8].copy_from_slice(&self.content_length.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.digest);
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(LEN + 2 * DIGEST_LEN);
+        bytes.extend_from_slice(&self.content_length.to_le_bytes());
+        bytes.extend_from_slice(&self.digest);
+        if let Some(bound) = &self.bound {
+            bytes.extend_from_slice(&bound.head);
+            bytes.extend_from_slice(bound.trailers.as_ref().map_or(&[][..], |digest| &digest[..]));
+        }
         bytes
     }
 
     /// Reads a payload.
     ///
     /// # Errors
-    /// `Records` if it is not 40 bytes.
+    /// `Records` if it is not 40, 72 or 104 bytes.
     pub fn decode(payload: &[u8]) -> Result<Self, Reject> {
-        let bytes: &[u8; LEN] = payload.try_into().map_err(|_| Reject::Records)?;
-        Ok(Self {
-            content_length: u64::from_le_bytes(core::array::from_fn(|i| bytes[i])),
-            digest: core::array::from_fn(|i| bytes[8 + i]),
-        })
+        let (fixed, rest) = payload.split_at_checked(LEN).ok_or(Reject::Records)?;
+        let digest = |bytes: &[u8]| Digest::try_from(bytes).map_err(|_| Reject::Records);
+        let bound = match rest.len() {
+            0 => None,
+            DIGEST_LEN => Some(Bound { head: digest(rest)?, trailers: None }),
+            _ => {
+                let (head, trailers) = rest.split_at_checked(DIGEST_LEN).ok_or(Reject::Records)?;
+                Some(Bound { head: digest(head)?, trailers: Some(digest(trailers)?) })
+            }
+        };
+        let content_length = u64::from_le_bytes(core::array::from_fn(|i| fixed[i]));
+        Ok(Self { content_length, digest: digest(&fixed[8..])?, bound })
     }
 }
 
@@ -120,11 +146,18 @@ mod tests {
 
     #[test]
     fn a_fin_is_laid_out_as_drawn() {
-        let fin = Fin { content_length: 0x0102, digest: [9; 32] };
-        assert_eq!(fin.encode()[..9], [2, 1, 0, 0, 0, 0, 0, 0, 9]);
-        assert_eq!(Fin::decode(&fin.encode()), Ok(fin));
-        assert_eq!(Fin::decode(&[0; 39]), Err(Reject::Records));
-        assert_eq!(Fin::decode(&[0; 41]), Err(Reject::Records));
+        let head = Bound { head: [7; 32], trailers: None };
+        let both = Bound { trailers: Some([5; 32]), ..head };
+        for (bound, len) in [(None, 40), (Some(head), 72), (Some(both), 104)] {
+            let fin = Fin { content_length: 0x0102, digest: [9; 32], bound };
+            let bytes = fin.encode();
+            assert_eq!((bytes.len(), &bytes[..9]), (len, &[2, 1, 0, 0, 0, 0, 0, 0, 9][..]));
+            assert_eq!((bytes.get(40), bytes.get(72)), (bound.map(|_| &7), bound.and(bytes.get(72))));
+            assert_eq!(Fin::decode(&bytes), Ok(fin));
+        }
+        for len in [0, 39, 41, 71, 73, 103, 105, 136] {
+            assert_eq!(Fin::decode(&[0; 136][..len]), Err(Reject::Records), "{len}");
+        }
     }
 
     #[test]

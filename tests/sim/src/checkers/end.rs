@@ -4,7 +4,7 @@ use layer2_http::ProblemKind;
 use layer2_http::operation::{Executed, OperationView, State};
 use sidecar_app::status::EngineStatus;
 
-use crate::oracle::{Begin, Op, Oracle};
+use crate::oracle::{Begin, Op};
 use crate::world::World;
 
 /// Octets of a response's head and its end, at most.
@@ -28,6 +28,15 @@ pub fn at_the_end(world: &mut World) {
         l2_both_clocks_agree(world, index, &status);
         l6_storage_returns_to_its_baseline(world, index, &status);
     }
+}
+
+/// Whether an execution is known to who made it: an endpoint that went back to an image knows nothing of what came after, and
+/// nothing tells it so before it answers.
+fn is_remembered(world: &World, executions: &[usize]) -> bool {
+    let rewinds = world.shared.rewinds.borrow();
+    let oracle = world.shared.oracle.borrow();
+    let mut made = executions.iter().map(|index| &oracle.executions[*index]);
+    made.any(|made| !rewinds.iter().any(|rewind| rewind.node == made.node && rewind.image_at <= made.at))
 }
 
 /// S3: each accepted message ends in exactly one of delivered, reported failed, reported unknown; never silent. What an engine says
@@ -54,10 +63,10 @@ fn s3_every_accepted_call_ended_in_one_way(world: &World, index: usize, operatio
             (_, Some(view)) if !view.state.is_terminal() => {
                 blames.push(format!("call {} never ended: it is {}", op.number, view.state));
             }
-            (_, Some(_)) if op.problems.contains(&Some(Executed::No)) && !op.executions.is_empty() => {
+            (_, Some(_)) if op.problems.contains(&Some(Executed::No)) && is_remembered(world, &op.executions) => {
                 blames.push(format!("the caller of {} was told that it was not executed, and it was", op.number));
             }
-            (_, Some(view)) => blames.extend(disagreement(op, view, &oracle, world.nodes[index].starts)),
+            (_, Some(view)) => blames.extend(disagreement(op, view, world, world.nodes[index].starts)),
         }
     }
     drop(oracle);
@@ -71,7 +80,8 @@ fn s3_every_accepted_call_ended_in_one_way(world: &World, index: usize, operatio
 /// "A response of which a part was given up to its reader: given up; the operation fails as incomplete" (the driver's table of
 /// what a crash can leave): an engine that ended after its caller read the last octet, and before that was durable, may say so of
 /// a response that was delivered. It says too that the call was executed.
-fn disagreement(op: &Op, view: &OperationView, oracle: &Oracle, starts: u64) -> Option<String> {
+fn disagreement(op: &Op, view: &OperationView, world: &World, starts: u64) -> Option<String> {
+    let oracle = world.shared.oracle.borrow();
     let given_up = view.problem.as_deref() == Some(ProblemKind::ResponseIncomplete.slug());
     let cut_off = given_up && view.executed == Some(Executed::Yes) && op.delivered_in < starts;
     let executed = op.executions.len();
@@ -80,7 +90,7 @@ fn disagreement(op: &Op, view: &OperationView, oracle: &Oracle, starts: u64) -> 
     match state {
         State::Done if executed == 0 => Some(format!("call {number} is done and was never executed")),
         State::Done if !answered => Some(format!("call {number} is done without an answer")),
-        State::Failed if view.executed == Some(Executed::No) && executed > 0 => {
+        State::Failed if view.executed == Some(Executed::No) && is_remembered(world, &op.executions) => {
             Some(format!("call {number} failed as not executed ({:?}) and was executed", view.problem))
         }
         State::Failed if view.executed == Some(Executed::Yes) && executed == 0 => {

@@ -158,7 +158,7 @@ fn a_call_that_moved_is_not_touched_by_an_execution_of_the_same_number() {
 fn an_upload_that_may_be_made_again_goes_on_where_its_caller_is() {
     let (mut bench, mut first) = associated(&MemStorage::new());
     let (put, post) = (bench.begin(1, "PUT", None, false), bench.begin(2, "POST", None, false));
-    let mut bodies = [BodyCheck::new(), BodyCheck::new()];
+    let mut bodies = [put.body(), post.body()];
     bench.write(&put, &[1; 40], &mut bodies[0]);
     bench.write(&post, &[2; 40], &mut bodies[1]);
     bench.talk(&mut first);
@@ -317,7 +317,7 @@ fn a_request_beyond_the_first_credit_is_copied_as_the_far_side_gives_more() {
         let (mut bench, mut first) = associated(&storage);
         let n = if restart { 2 } else { 1 };
         let put = bench.begin(n, "PUT", None, true);
-        let mut body = BodyCheck::new();
+        let mut body = put.body();
         for _ in 0..30 {
             bench.write(&put, &[n; 100_000], &mut body);
             bench.talk(&mut first);
@@ -400,7 +400,7 @@ fn acknowledged_requests_are_kept_within_bounds() {
     bench.talk(&mut first);
     for n in 1..=2 {
         let put = bench.begin(n, "PUT", None, true);
-        let mut body = BodyCheck::new();
+        let mut body = put.body();
         for _ in 0..7 {
             bench.write(&put, &[n; 100_000], &mut body);
         }
