@@ -5,7 +5,7 @@
 //! `layer1-replication` carries the records, `sidecar-app` makes and takes the calls.
 //! Map: [`fields`], [`bhttp`], [`envelope`], [`head`], [`fin`] and [`body`] are what records hold; [`target`],
 //! [`policy`], [`addresses`] and [`guard`] say what is allowed; [`prefer`] says what a caller wants; [`hop`] and
-//! [`problem`] are HTTP's own rules for intermediaries; [`operation`], [`near`] and [`far`] are the state of calls,
+//! [`problem`] are HTTP's own rules for intermediaries; [`operation`], [`event`], [`near`] and [`far`] are the state of calls,
 //! with [`entry`] for what of it is durable. Test to read first: `head::tests::a_request_head_reads_back_as_written`.
 
 pub mod addresses;
@@ -14,6 +14,7 @@ pub mod body;
 mod cbor;
 pub mod entry;
 pub mod envelope;
+pub mod event;
 pub mod far;
 pub mod fields;
 pub mod fin;
@@ -33,6 +34,7 @@ pub mod problem;
 pub mod target;
 
 pub use envelope::Envelope;
+pub use event::OperationEvent;
 pub use fields::Fields;
 pub use head::{RequestHead, ResponseHead};
 pub use operation::{Executed, OperationId, OperationView, State};

@@ -4,17 +4,19 @@
 //! what they say may be told to callers once those of them that are `urgent` are durable. After a restart, `replay`
 //! them in log order. Invariants: a state only advances; an operation never has two entries for one state; the table is
 //! bounded, and ended operations make room. It holds no bodies and no clock. Test to read first:
-//! `an_operation_goes_its_way_and_is_forgotten`.
+//! `an_operation_goes_its_way_and_is_forgotten`. File: `way.rs` which states an operation reached, and what is told of that.
 
 mod entry;
+mod way;
 
 pub use entry::{Begun, NearEntry, Reached};
 
 use crate::envelope::Envelope;
+use crate::event::Mark;
 use crate::limits::MAX_OPERATIONS;
 use crate::operation::{Executed, OperationId, OperationView, State};
 use crate::problem::Problem;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wire::{EndpointId, StreamId};
 
 /// Why no operation was begun.
@@ -39,6 +41,8 @@ struct Operation {
     status: Option<u16>,
     executed: Option<Executed>,
     problem: Option<String>,
+    way: Vec<Mark>,
+    cancel_asked: bool,
 }
 
 /// All operations the near side knows.
@@ -49,6 +53,10 @@ pub struct Operations {
     by_begin: BTreeSet<(i64, OperationId)>,
     /// Ended ones: those without a stored result first, then by age.
     ended: BTreeSet<(bool, i64, OperationId)>,
+    /// Ended ones whose whole way is kept, the oldest first.
+    ended_ways: VecDeque<OperationId>,
+    /// The number given last.
+    last_number: u64,
 }
 
 impl Operations {
@@ -62,7 +70,7 @@ impl Operations {
     ///
     /// # Errors
     /// If the id is in use, or no ended operation can make room.
-    pub fn begin(&mut self, begun: Begun) -> Result<Vec<NearEntry>, BeginError> {
+    pub fn begin(&mut self, mut begun: Begun) -> Result<Vec<NearEntry>, BeginError> {
         if self.operations.contains_key(&begun.id) {
             return Err(BeginError::Duplicate { id: begun.id });
         }
@@ -71,6 +79,7 @@ impl Operations {
             let (_, _, id) = self.ended.first().ok_or(BeginError::Full)?;
             entries.push(NearEntry::Forgotten { id: *id });
         }
+        begun.number = Some(self.number(None, begun.begun_ms));
         entries.push(NearEntry::Begun(begun));
         self.replay_all(&entries);
         Ok(entries)
@@ -78,13 +87,18 @@ impl Operations {
 
     /// The operation reached a state at `now_ms` (Unix ms). `None` if it is unknown, or was there or further already.
     pub fn on_state(&mut self, id: OperationId, state: State, now_ms: i64) -> Option<NearEntry> {
-        self.reach(Reached { id, state, at_ms: now_ms, status: None, executed: None, problem: None })
+        self.reach(Reached::new(id, state, now_ms))
+    }
+
+    /// As [`Self::on_state`], with the figure that belongs to the state (`event::Mark`).
+    pub fn on_state_with(&mut self, id: OperationId, state: State, figure: u64, now_ms: i64) -> Option<NearEntry> {
+        self.reach(Reached { figure: Some(figure), ..Reached::new(id, state, now_ms) })
     }
 
     /// The head of the response arrived.
     pub fn on_response_head(&mut self, id: OperationId, status: u16, now_ms: i64) -> Option<NearEntry> {
-        let (state, status, executed) = (State::ResponseStarted, Some(status), Some(Executed::Yes));
-        self.reach(Reached { id, state, at_ms: now_ms, status, executed, problem: None })
+        let (status, executed) = (Some(status), Some(Executed::Yes));
+        self.reach(Reached { status, executed, ..Reached::new(id, State::ResponseStarted, now_ms) })
     }
 
     /// The operation ended with a problem, in the ended state `state` (one that has not ended counts as `failed`).
@@ -92,7 +106,7 @@ impl Operations {
         let state = if state.is_terminal() { state } else { State::Failed };
         let slug = Some(problem.kind.slug().to_owned());
         let (status, executed) = (Some(problem.status), problem.executed);
-        self.reach(Reached { id, state, at_ms: now_ms, status, executed, problem: slug })
+        self.reach(Reached { status, executed, problem: slug, ..Reached::new(id, state, now_ms) })
     }
 
     /// An EVENT of `peer` arrived. It counts only about operations that went to that endpoint, and only up to `executing`:
@@ -100,7 +114,9 @@ impl Operations {
     pub fn on_event(&mut self, peer: &EndpointId, event: &Envelope, now_ms: i64) -> Option<NearEntry> {
         let (id, state) = (event.operation?, event.event_state?);
         let theirs = self.operations.get(&id).is_some_and(|operation| operation.begun.peer == *peer);
-        if theirs && state.rank() <= State::Executing.rank() { self.on_state(id, state, now_ms) } else { None }
+        let attempt = event.attempt.map_or(0, u64::from);
+        let counts = theirs && state.rank() <= State::Executing.rank();
+        if counts { self.on_state_with(id, state, attempt, now_ms) } else { None }
     }
 
     /// The operation goes by another stream from here on: what was known of a response there is void.
@@ -174,17 +190,19 @@ impl Operations {
     #[must_use]
     pub fn checkpoint(&self) -> Vec<NearEntry> {
         let entries = self.operations.values().flat_map(|operation| {
-            let Operation { begun, state, ended_ms, status, executed, problem } = operation.clone();
-            let (id, at_ms) = (begun.id, ended_ms.unwrap_or(begun.begun_ms));
+            let Operation { begun, state, ended_ms, status, executed, problem, way, cancel_asked } = operation.clone();
+            let id = begun.id;
+            let last = way.last().copied();
             let reached = (state != State::Accepted).then_some(NearEntry::State(Reached {
-                id,
-                state,
-                at_ms,
                 status,
                 executed,
                 problem,
+                number: last.map(|mark| mark.number),
+                way: Some(way),
+                ..Reached::new(id, state, ended_ms.unwrap_or(begun.begun_ms))
             }));
-            std::iter::once(NearEntry::Begun(begun)).chain(reached)
+            let asked = cancel_asked.then_some(NearEntry::CancelAsked { id });
+            std::iter::once(NearEntry::Begun(begun)).chain(reached).chain(asked)
         });
         entries.collect()
     }
@@ -205,6 +223,11 @@ impl Operations {
                     self.by_stream.insert((*peer, *stream), *id);
                 }
             }
+            NearEntry::CancelAsked { id } => {
+                if let Some(operation) = self.operations.get_mut(id) {
+                    operation.cancel_asked = true;
+                }
+            }
         }
     }
 
@@ -214,12 +237,16 @@ impl Operations {
         }
     }
 
-    fn insert(&mut self, begun: Begun) {
+    fn insert(&mut self, mut begun: Begun) {
         self.remove(begun.id);
+        let number = self.number(begun.number, begun.begun_ms);
+        begun.number = Some(number);
+        let way = vec![Mark { number, state: State::Accepted, at_ms: begun.begun_ms, figure: 0 }];
         self.by_stream.insert((begun.peer, begun.stream), begun.id);
         self.by_begin.insert((begun.begun_ms, begun.id));
         let (id, state) = (begun.id, State::Accepted);
-        let operation = Operation { begun, state, ended_ms: None, status: None, executed: None, problem: None };
+        let (ended_ms, status, executed, problem, cancel_asked) = (None, None, None, None, false);
+        let operation = Operation { begun, state, ended_ms, status, executed, problem, way, cancel_asked };
         self.operations.insert(id, operation);
     }
 
@@ -230,13 +257,19 @@ impl Operations {
         self.ended.remove(&(has_result(&operation), operation.ended_ms.unwrap_or_default(), id));
     }
 
-    fn reach(&mut self, reached: Reached) -> Option<NearEntry> {
-        let operation = self.operations.get_mut(&reached.id)?;
+    fn reach(&mut self, mut reached: Reached) -> Option<NearEntry> {
+        let operation = self.operations.get(&reached.id)?;
         // After a move, another response may begin.
         let anew = operation.state == reached.state && operation.status.is_none() && reached.status.is_some();
         if !operation.state.may_become(reached.state) && (!anew || operation.state.is_terminal()) {
             return None;
         }
+        let number = self.number(reached.number, reached.at_ms);
+        reached.number = Some(number);
+        let figure = reached.figure.unwrap_or(0);
+        let operation = self.operations.get_mut(&reached.id)?;
+        let mark = Mark { number, state: reached.state, at_ms: reached.at_ms, figure };
+        operation.goes_on(mark, reached.way.as_ref());
         operation.state = reached.state;
         operation.status = reached.status.or(operation.status);
         operation.executed = reached.executed.or(operation.executed);
@@ -246,6 +279,7 @@ impl Operations {
             // A stream number is used again by the next association, so it must not find an operation that ended.
             forget_stream(&mut self.by_stream, &operation.begun);
             self.ended.insert((has_result(operation), reached.at_ms, reached.id));
+            self.way_ended(reached.id);
         }
         Some(NearEntry::State(reached))
     }

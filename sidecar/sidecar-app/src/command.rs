@@ -233,6 +233,8 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<crate::status::EngineStatus>,
     },
+    /// Tell what is known of operations, or end one.
+    Ask(crate::ask::Ask),
 }
 
 impl Command {
@@ -250,7 +252,8 @@ impl Command {
             | Self::Operation { .. }
             | Self::Operations { .. }
             | Self::StoredResult { .. }
-            | Self::Status { .. } => None,
+            | Self::Status { .. }
+            | Self::Ask(_) => None,
         }
     }
 
@@ -269,7 +272,8 @@ impl Command {
             | Self::Operation { .. }
             | Self::Operations { .. }
             | Self::StoredResult { .. }
-            | Self::Status { .. } => {}
+            | Self::Status { .. }
+            | Self::Ask(_) => {}
         }
         self
     }

@@ -15,13 +15,15 @@ use std::sync::mpsc::Sender;
 use bytes::Bytes;
 use layer2_http::body::BodyCheck;
 use layer2_http::envelope::Priority;
+use layer2_http::event::OperationEvent;
 use layer2_http::fin::Fin;
 use layer2_http::operation::{OperationId, OperationView};
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::EndpointId;
 use wire::digest::Digest;
 
+use crate::ask::Ask;
 use crate::command::{
     AppendError, BeginCall, BeginError, Command, Found, Lane, Outgoing, ReadReply, Stopping, StoredResult,
 };
@@ -33,12 +35,58 @@ use crate::record::{self, Incoming, ReadError};
 pub struct DriverHandle {
     events: Sender<Event>,
     log: disk::log::LogReader,
+    news: broadcast::Sender<OperationEvent>,
 }
+
+/// Events that a listener may be behind before it is cut off.
+const NEWS_KEPT: usize = 1024;
 
 impl DriverHandle {
     /// A handle that sends to the driver's queue and reads payloads straight from the log.
     pub fn new(events: Sender<Event>, log: disk::log::LogReader) -> Self {
-        Self { events, log }
+        Self { events, log, news: broadcast::channel(NEWS_KEPT).0 }
+    }
+
+    /// What happens to operations from now on, each event once it is durable and in the order of their numbers. A listener that
+    /// is more than 1,024 events behind is told so (`RecvError::Lagged`): [`Self::events_since`] has what it missed. To miss
+    /// nothing and get nothing twice: subscribe, then ask for what is before, then pass over what has a number not above that.
+    pub fn subscribe_events(&self) -> broadcast::Receiver<OperationEvent> {
+        self.news.subscribe()
+    }
+
+    /// Somebody listens.
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.news.receiver_count() > 0
+    }
+
+    /// Tells those who listen.
+    pub(crate) fn tell(&self, event: OperationEvent) {
+        // Nobody may listen.
+        let _ = self.news.send(event);
+    }
+
+    /// What happened to an operation after the event of that number (0: from its beginning), as far as it is durable; `None` if
+    /// the operation is not known.
+    ///
+    /// # Errors
+    /// The driver is gone.
+    pub async fn events_since(&self, id: OperationId, after: u64) -> Result<Option<Vec<OperationEvent>>, Stopping> {
+        self.ask(|reply| Ask::EventsSince { id, after, reply }).await
+    }
+
+    /// As [`Self::events_since`], of all operations: the newest `limit` events.
+    ///
+    /// # Errors
+    /// The driver is gone.
+    pub async fn all_events_since(&self, after: u64, limit: usize) -> Result<Vec<OperationEvent>, Stopping> {
+        self.ask(|reply| Ask::AllEventsSince { after, limit, reply }).await
+    }
+
+    /// Asks about operations.
+    pub(crate) async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Ask(question(reply)));
+        answer.await.map_err(|_| Stopping)
     }
 
     fn send(&self, command: Command) {

@@ -3,6 +3,7 @@
 //! Only here do the layers meet. Read `driver` first; `ARCHITECTURE.md` draws the whole line.
 
 pub mod admin;
+pub mod ask;
 pub mod bench;
 pub mod body;
 pub mod canary;

@@ -1,9 +1,10 @@
-//! The durable entries of `near`: kinds 64 to 67 of the log.
+//! The durable entries of `near`: kinds 64 to 68 of the log.
 //!
 //! Invariant: what is written reads back the same. What an entry does to the table is `Operations::replay`. Test to
 //! read first: `near::tests::entries_read_back_as_written`.
 
 use crate::entry::{self, EntryError};
+use crate::event::Mark;
 use crate::operation::{Executed, OperationId, State};
 use minicbor::{Decode, Encode};
 use wire::{EndpointId, StreamId};
@@ -36,6 +37,12 @@ pub struct Begun {
     /// Unix ms.
     #[n(7)]
     pub begun_ms: i64,
+    /// Number of the event; given by `Operations::begin`. `None` in logs of before there were any.
+    #[n(8)]
+    pub number: Option<u64>,
+    /// When its time is over: Unix ms, by this side's clock.
+    #[n(9)]
+    pub deadline_ms: Option<i64>,
 }
 
 /// An operation reached a state.
@@ -60,6 +67,23 @@ pub struct Reached {
     /// Slug of the problem it ended with.
     #[n(5)]
     pub problem: Option<String>,
+    /// Number of the event; given by the table. `None` in logs of before there were any.
+    #[n(6)]
+    pub number: Option<u64>,
+    /// The figure that belongs to the state (`event::Mark`).
+    #[n(7)]
+    pub figure: Option<u64>,
+    /// In checkpoints: every state it reached so far, this one included.
+    #[n(8)]
+    pub way: Option<Vec<Mark>>,
+}
+
+impl Reached {
+    /// A state without anything else.
+    #[must_use]
+    pub const fn new(id: OperationId, state: State, at_ms: i64) -> Self {
+        Self { id, state, at_ms, status: None, executed: None, problem: None, number: None, figure: None, way: None }
+    }
 }
 
 /// What must be durable of the near side.
@@ -82,6 +106,11 @@ pub enum NearEntry {
         peer: EndpointId,
         /// Its request stream.
         stream: StreamId,
+    },
+    /// Its caller wants it no more, and the far side is asked how far it came. Kind 68.
+    CancelAsked {
+        /// Its id.
+        id: OperationId,
     },
 }
 
@@ -110,6 +139,7 @@ impl NearEntry {
             Self::State(_) => 65,
             Self::Forgotten { .. } => 66,
             Self::Moved { .. } => 67,
+            Self::CancelAsked { .. } => 68,
         }
     }
 
@@ -118,7 +148,7 @@ impl NearEntry {
     pub const fn id(&self) -> OperationId {
         match self {
             Self::Begun(Begun { id, .. }) | Self::State(Reached { id, .. }) => *id,
-            Self::Forgotten { id } | Self::Moved { id, .. } => *id,
+            Self::Forgotten { id } | Self::Moved { id, .. } | Self::CancelAsked { id } => *id,
         }
     }
 
@@ -126,7 +156,7 @@ impl NearEntry {
     #[must_use]
     pub const fn urgent(&self) -> bool {
         match self {
-            Self::Begun(_) | Self::Moved { .. } => true,
+            Self::Begun(_) | Self::Moved { .. } | Self::CancelAsked { .. } => true,
             Self::State(reached) => reached.state.is_terminal() || matches!(reached.state, State::ResponseReady),
             Self::Forgotten { .. } => false,
         }
@@ -137,7 +167,7 @@ impl NearEntry {
         match self {
             Self::Begun(begun) => entry::write(begun, out),
             Self::State(reached) => entry::write(reached, out),
-            Self::Forgotten { id } => entry::write(&Forgotten { id: *id }, out),
+            Self::Forgotten { id } | Self::CancelAsked { id } => entry::write(&Forgotten { id: *id }, out),
             Self::Moved { id, peer, stream } => entry::write(&Moved { id: *id, peer: *peer, stream: *stream }, out),
         }
     }
@@ -152,6 +182,7 @@ impl NearEntry {
             65 => entry::read(kind, payload).map(Self::State),
             66 => entry::read(kind, payload).map(|Forgotten { id }| Self::Forgotten { id }),
             67 => entry::read(kind, payload).map(|Moved { id, peer, stream }| Self::Moved { id, peer, stream }),
+            68 => entry::read(kind, payload).map(|Forgotten { id }| Self::CancelAsked { id }),
             _ => Err(EntryError::Kind { kind }),
         }
     }

@@ -37,6 +37,8 @@ fn begun(n: u64) -> Begun {
         target: "https://erp.south.svc/v1/".to_owned(),
         route: Some("erp".to_owned()),
         begun_ms: n as i64,
+        number: None,
+        deadline_ms: None,
     }
 }
 
@@ -196,14 +198,15 @@ fn a_full_table_makes_room_by_what_is_needed_least_and_never_by_what_is_under_wa
 #[test]
 fn entries_read_back_as_written() {
     let reached = Reached {
-        id: id(1),
-        state: State::Failed,
-        at_ms: -5,
         status: Some(502),
         executed: Some(Executed::No),
         problem: Some("dns-error".to_owned()),
+        number: Some(9),
+        figure: Some(3),
+        way: Some(vec![Mark { number: 8, state: State::Accepted, at_ms: -6, figure: 0 }]),
+        ..Reached::new(id(1), State::Failed, -5)
     };
-    let bare = Reached { status: None, executed: None, problem: None, ..reached.clone() };
+    let bare = Reached::new(id(1), State::Failed, -5);
     let entries = [
         NearEntry::Begun(begun(1)),
         NearEntry::Begun(Begun { route: None, retain: false, ..begun(2) }),
@@ -211,6 +214,7 @@ fn entries_read_back_as_written() {
         NearEntry::State(bare),
         NearEntry::Forgotten { id: id(1) },
         NearEntry::Moved { id: id(1), peer: peer(9), stream: StreamId::request(4) },
+        NearEntry::CancelAsked { id: id(1) },
     ];
     for entry in entries {
         let mut payload = Vec::new();
@@ -242,6 +246,7 @@ proptest! {
                 1 => log.extend(operations.on_response_head(id(n), 200, now)),
                 2 => log.extend(operations.move_to(id(n), peer(2), StreamId::request(now as u64 + 100))),
                 3 => log.extend(operations.expire(now, 20)),
+                4 if state == 0 => log.extend(operations.ask_cancel(id(n))),
                 _ => log.extend(operations.on_state(id(n), State::ALL[state], now)),
             }
         }
@@ -260,7 +265,87 @@ proptest! {
         prop_assert_eq!(&restored.by_stream, &operations.by_stream);
         prop_assert_eq!(&restored.ended, &operations.ended);
         prop_assert_eq!(&replayed.by_stream, &operations.by_stream);
+        let told = operations.all_events_since(0, usize::MAX);
+        prop_assert_eq!(&replayed.all_events_since(0, usize::MAX), &told);
+        prop_assert_eq!(&restored.all_events_since(0, usize::MAX), &told);
+        prop_assert!(told.is_sorted_by(|a, b| a.number < b.number));
+        for n in 0..6 {
+            prop_assert_eq!(replayed.is_cancel_asked(id(n)), operations.is_cancel_asked(id(n)));
+            prop_assert_eq!(restored.is_cancel_asked(id(n)), operations.is_cancel_asked(id(n)));
+        }
     }
+}
+
+#[test]
+fn whoever_kept_a_number_gets_what_came_after_it() {
+    let mut operations = with(7);
+    let entries = [
+        operations.on_state(id(7), State::Queued, 8),
+        operations.on_state_with(id(7), State::Sent, 41, 9),
+        operations.on_state_with(id(7), State::Acked, 1_000, 9),
+        operations.on_response_head(id(7), 201, 9),
+        operations.on_state(id(7), State::Done, 10),
+    ];
+    let told: Vec<_> = entries.iter().map(|entry| operations.event(entry.as_ref().unwrap()).unwrap()).collect();
+    let all = operations.events_since(id(7), 0).unwrap();
+    assert_eq!(all[0].state, State::Accepted);
+    assert_eq!(&all[1..], told);
+    assert_eq!((told[1].packet, told[2].octets, told[4].status), (Some(41), Some(1_000), Some(201)));
+    assert_eq!(operations.events_since(id(7), told[2].number).unwrap(), told[3..]);
+    assert_eq!(operations.events_since(id(7), told[4].number).unwrap(), []);
+    assert_eq!(operations.events_since(id(8), 0), None);
+    operations.begin(begun(8)).unwrap();
+    let newest = operations.all_events_since(told[3].number, 10);
+    assert_eq!(newest.iter().map(|event| event.operation).collect::<Vec<_>>(), [id(7), id(8)]);
+    assert_eq!(operations.all_events_since(0, 1), newest[1..], "the newest ones");
+    assert_eq!(operations.event(&NearEntry::Forgotten { id: id(7) }), None);
+}
+
+#[test]
+fn a_table_of_before_there_were_numbers_gives_them() {
+    let mut operations = Operations::new();
+    operations.replay(&NearEntry::Begun(begun(7)));
+    operations.replay(&NearEntry::State(Reached::new(id(7), State::Acked, 9)));
+    let events = operations.events_since(id(7), 0).unwrap();
+    assert_eq!(events.len(), 2);
+    assert!(events[0].number > 0 && events[0].number < events[1].number);
+}
+
+#[test]
+fn the_ways_of_ended_operations_are_bounded() {
+    use crate::event::{MAX_ENDED_WAYS, MAX_MARKS};
+    let mut operations = Operations::new();
+    for n in 0..MAX_ENDED_WAYS as u64 + 2 {
+        operations.begin(begun(n)).unwrap();
+        operations.on_state(id(n), State::Queued, n as i64);
+        operations.on_state(id(n), State::Acked, n as i64);
+        operations.on_state(id(n), State::Done, n as i64);
+    }
+    let states = |n| {
+        let events = operations.events_since(id(n), 0).unwrap();
+        events.into_iter().map(|event| event.state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(0), [State::Accepted, State::Done], "how it began and how it ended stays");
+    assert_eq!(states(1), [State::Accepted, State::Done]);
+    assert_eq!(states(2), [State::Accepted, State::Queued, State::Acked, State::Done]);
+    let mut often = with(1);
+    for n in 0..MAX_MARKS as u64 * 2 {
+        often.on_response_head(id(1), 200, n as i64);
+        often.move_to(id(1), peer(1), StreamId::request(n + 7)).unwrap();
+    }
+    assert!(often.events_since(id(1), 0).unwrap().len() <= MAX_MARKS);
+}
+
+#[test]
+fn an_operation_is_asked_to_end_once_and_only_while_it_is_under_way() {
+    let mut operations = with(7);
+    let entry = operations.ask_cancel(id(7)).unwrap();
+    assert!(entry.urgent() && operations.is_cancel_asked(id(7)));
+    assert_eq!(operations.ask_cancel(id(7)), None);
+    operations.on_state(id(7), State::Cancelled, 9);
+    assert!(!operations.is_cancel_asked(id(7)));
+    assert_eq!(operations.ask_cancel(id(7)), None);
+    assert_eq!(operations.ask_cancel(id(8)), None);
 }
 
 #[test]

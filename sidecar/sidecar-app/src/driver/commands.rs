@@ -76,6 +76,7 @@ impl Driver {
             Command::Operations { limit, reply } => drop(reply.send(self.near.list(None, limit))),
             Command::StoredResult { id, reply } => drop(reply.send(self.stored_result(id))),
             Command::Status { reply } => drop(reply.send(self.status())),
+            Command::Ask(question) => self.answer_question(question),
         }
     }
 

@@ -59,7 +59,8 @@ impl Outlived {
     pub(super) fn near_entry(&mut self, entry: &NearEntry) {
         match entry {
             NearEntry::Moved { id, .. } => drop(self.lost.remove(id)),
-            NearEntry::Begun(_) | NearEntry::State(_) | NearEntry::Forgotten { .. } => {}
+            NearEntry::Begun(_) | NearEntry::State(_) | NearEntry::Forgotten { .. } | NearEntry::CancelAsked { .. } => {
+            }
         }
     }
 

@@ -9,9 +9,10 @@
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
 //! what layer 1 reports, `closing.rs` the end of an association, `kept.rs` and `archive.rs` what outlives it, `journal.rs` the
 //! log, `carry.rs` what is left in old segments, `space.rs` a full disk, `recover.rs` the start, `forget.rs` endpoints that are
-//! gone, `life.rs` a new incarnation, `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
+//! gone, `life.rs` a new incarnation, `asks.rs` questions about operations, `news.rs` what is told of them, `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
 
 mod archive;
+mod asks;
 mod carry;
 mod checkpoint;
 mod closing;
@@ -27,6 +28,7 @@ mod life;
 mod lost;
 mod membership;
 mod near;
+mod news;
 mod peer_events;
 mod pipe_events;
 mod recover;
@@ -62,6 +64,7 @@ use self::journal::Journal;
 use self::membership::Membership;
 pub use self::membership::MembershipSettings;
 use self::near::WaitingBegin;
+use self::news::News;
 pub use self::pipe_events::chain;
 pub use self::recover::RecoverError;
 use self::slot::Slot;
@@ -192,6 +195,8 @@ pub struct Driver {
     waiting_begins: VecDeque<WaitingBegin>,
     /// The servers that they wait for.
     blocked: BTreeSet<EndpointId>,
+    /// What is to be told of operations.
+    news: News,
     expiry_due: Timestamp,
     sweep_due: Timestamp,
     space_due: Timestamp,
@@ -270,6 +275,7 @@ impl Driver {
         let next = timers
             .chain(membership)
             .chain(rests.then_some(self.rest_until))
+            .chain(self.news.due())
             .min()
             .map_or(EXPIRY_PERIOD, |due| due.since(now));
         next.min(if self.tight { space::LOOK_PERIOD } else { EXPIRY_PERIOD })
@@ -283,6 +289,7 @@ impl Driver {
             }
         }
         self.members_timeout();
+        self.news_timeout(now);
         if now >= self.expiry_due {
             self.expiry_due = now.after(EXPIRY_PERIOD);
             self.expire();
@@ -353,6 +360,7 @@ impl Driver {
                 membership.confirm_persisted();
             }
             self.journal.answer_durable();
+            self.news.tell(&self.outlets.handle);
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ impl Driver {
         let mut payload = Vec::new();
         entry.encode(&mut payload);
         self.journal.note(entry.kind(), &payload, entry.urgent());
+        self.is_news(entry);
         if let NearEntry::Forgotten { id } = entry {
             self.drop_result(*id);
         }
@@ -118,6 +119,8 @@ impl Driver {
             target: call.target.clone(),
             route: call.route.clone(),
             begun_ms: self.host.unix_ms_signed(),
+            number: None,
+            deadline_ms: None,
         };
         // Dropped on the way out, it cancels what was begun.
         let exchange = exchange::near_exchange(&self.outlets.handle, request_lane, response_lane, &written);

@@ -97,7 +97,7 @@ impl Gathered {
         let (peer, stream) = match entry {
             NearEntry::Begun(begun) => (begun.peer, begun.stream),
             NearEntry::Moved { peer, stream, .. } => (*peer, *stream),
-            NearEntry::State(_) | NearEntry::Forgotten { .. } => return,
+            NearEntry::State(_) | NearEntry::Forgotten { .. } | NearEntry::CancelAsked { .. } => return,
         };
         self.kept.remove(&(peer, stream.response_of()));
         self.requests_ended.remove(&(peer, stream));
@@ -182,6 +182,7 @@ impl Driver {
             waiting_begins: VecDeque::new(),
             blocked: BTreeSet::new(),
             replaying: true,
+            news: super::news::News::default(),
             expiry_due: now.after(EXPIRY_PERIOD),
             rest_until: now,
             sweep_due: now.after(EXPIRY_PERIOD),

@@ -174,7 +174,7 @@ impl Line {
                 self.stream(begun.peer, begun.stream);
             }
             Ok(NearEntry::State(reached)) => self.operation = Some(reached.id.to_string()),
-            Ok(NearEntry::Forgotten { id }) => self.operation = Some(id.to_string()),
+            Ok(NearEntry::Forgotten { id } | NearEntry::CancelAsked { id }) => self.operation = Some(id.to_string()),
             Ok(NearEntry::Moved { id, peer, stream }) => {
                 self.operation = Some(id.to_string());
                 self.stream(peer, stream);
@@ -265,6 +265,7 @@ pub(super) fn kind_name(kind: u8) -> &'static str {
         65 => "near_state",
         66 => "near_forgotten",
         67 => "near_moved",
+        68 => "near_cancel_asked",
         96 => "far_dispatched",
         97 => "far_response_begun",
         98 => "far_done",

@@ -78,6 +78,8 @@ impl Writer {
             target: "http://south/secret-path".to_owned(),
             route: None,
             begun_ms: 1,
+            number: None,
+            deadline_ms: None,
         };
         for entry in self.near.begin(begun).unwrap() {
             let mut payload = Vec::new();

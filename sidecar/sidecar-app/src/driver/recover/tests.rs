@@ -64,6 +64,8 @@ fn begun(id: OperationId, stream: StreamId) -> (u8, Vec<u8>) {
         target: "http://up.example/".to_owned(),
         route: None,
         begun_ms: 0,
+        number: None,
+        deadline_ms: None,
     });
     let mut body = Vec::new();
     entry.encode(&mut body);
