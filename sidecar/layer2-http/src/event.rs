@@ -24,6 +24,12 @@ pub fn next_number(last: u64, at_ms: i64) -> u64 {
     last.saturating_add(1).max(by_clock)
 }
 
+/// The bit of a state in an event mask (envelope key 14).
+#[must_use]
+pub const fn event_bit(state: State) -> u32 {
+    1 << (state as u32)
+}
+
 /// That an operation reached a state, as its history keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Mark {
@@ -37,7 +43,7 @@ pub struct Mark {
     #[n(2)]
     pub at_ms: i64,
     /// The figure that belongs to the state, 0 if there is none: for `sent` the packet's number, for `partially_acked` and `acked` octets
-    /// of the request, for `executing` the attempt.
+    /// of the request, for `executing` the attempt, for `response_ready` octets of the response.
     #[n(3)]
     pub figure: u64,
 }
@@ -56,7 +62,7 @@ pub struct OperationEvent {
     /// `sent`: number of the packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packet: Option<u64>,
-    /// `partially_acked`, `acked`: octets of the request's content that the far side holds.
+    /// `partially_acked`, `acked`: octets of the request's content that the far side holds. `response_ready`: octets of the response's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub octets: Option<u64>,
     /// `executing`: number of the attempt.
@@ -84,7 +90,7 @@ impl OperationEvent {
             state: mark.state,
             at_ms: mark.at_ms,
             packet: figure(&[State::Sent]),
-            octets: figure(&[State::PartiallyAcked, State::Acked]),
+            octets: figure(&[State::PartiallyAcked, State::Acked, State::ResponseReady]),
             attempt: figure(&[State::Executing]),
             status: None,
             executed: None,

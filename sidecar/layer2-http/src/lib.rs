@@ -6,12 +6,13 @@
 //! Map: [`fields`], [`bhttp`], [`envelope`], [`head`], [`fin`] and [`body`] are what records hold; [`target`],
 //! [`policy`], [`addresses`] and [`guard`] say what is allowed; [`prefer`] says what a caller wants; [`hop`] and
 //! [`problem`] are HTTP's own rules for intermediaries; [`operation`], [`event`], [`near`] and [`far`] are the state of calls,
-//! with [`entry`] for what of it is durable. Test to read first: `head::tests::a_request_head_reads_back_as_written`.
+//! with [`deadline`], [`range`] and [`report`] for what is asked about them and [`entry`] for what of it is durable. Test to read first: `head::tests::a_request_head_reads_back_as_written`.
 
 pub mod addresses;
 pub mod bhttp;
 pub mod body;
 mod cbor;
+pub mod deadline;
 pub mod entry;
 pub mod envelope;
 pub mod event;
@@ -31,6 +32,8 @@ pub mod operation;
 pub mod policy;
 pub mod prefer;
 pub mod problem;
+pub mod range;
+pub mod report;
 pub mod target;
 
 pub use envelope::Envelope;

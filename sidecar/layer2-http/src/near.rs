@@ -92,7 +92,8 @@ impl Operations {
 
     /// As [`Self::on_state`], with the figure that belongs to the state (`event::Mark`).
     pub fn on_state_with(&mut self, id: OperationId, state: State, figure: u64, now_ms: i64) -> Option<NearEntry> {
-        self.reach(Reached { figure: Some(figure), ..Reached::new(id, state, now_ms) })
+        let figure = (figure > 0).then_some(figure);
+        self.reach(Reached { figure, ..Reached::new(id, state, now_ms) })
     }
 
     /// The head of the response arrived.

@@ -72,6 +72,8 @@ kinds! {
     UnknownOperation "unknown-operation" 404 "http_request_error" "There is no operation of this id",
     /// The operation id is in use.
     DuplicateOperation "duplicate-operation" 409 "http_request_error" "An operation of this id exists already",
+    /// The operation has ended, so it cannot be cancelled.
+    OperationEnded "operation-ended" 409 "http_request_error" "The operation has ended already",
     /// The stored result is not there yet.
     ResultNotReady "result-not-ready" 409 "http_request_error" "The operation has no result yet",
     /// The stored result is no longer kept.

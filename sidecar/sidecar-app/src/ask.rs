@@ -2,8 +2,11 @@
 //!
 //! Every question carries its own reply; a dropped reply means that the engine stops. Nothing here does I/O.
 
+use std::time::Duration;
+
 use layer2_http::event::OperationEvent;
 use layer2_http::operation::{OperationId, OperationView, State};
+use layer2_http::report::OperationReport;
 use tokio::sync::oneshot;
 
 /// A question about operations.
@@ -36,4 +39,54 @@ pub enum Ask {
         /// The answer, newest first.
         reply: oneshot::Sender<Vec<OperationView>>,
     },
+    /// Answered when everything that was appended so far is durable.
+    Durable {
+        /// The operation that waits for it.
+        id: OperationId,
+        /// The answer.
+        reply: oneshot::Sender<Promised>,
+    },
+    /// What is known of an operation right now.
+    Known {
+        /// Which.
+        id: OperationId,
+        /// The answer.
+        reply: oneshot::Sender<Promised>,
+    },
+    /// Everything about an operation.
+    Report {
+        /// Which.
+        id: OperationId,
+        /// The answer; `None` if it is not known.
+        reply: oneshot::Sender<Option<OperationReport>>,
+    },
+    /// End an operation.
+    Cancel {
+        /// Which.
+        id: OperationId,
+        /// The answer, once it is durable.
+        reply: oneshot::Sender<Cancelled>,
+    },
+}
+
+/// What is known of an operation and of the way it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promised {
+    /// What is known of it.
+    pub view: Option<OperationView>,
+    /// The measured round trip to the endpoint it goes to.
+    pub round_trip: Option<Duration>,
+}
+
+/// What became of the wish to end an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It is not known.
+    Unknown,
+    /// It had ended before, by itself.
+    Ended(OperationView),
+    /// It is cancelled.
+    Done(OperationView),
+    /// It will be: the far side is asked how far it came.
+    Asked(OperationView),
 }

@@ -54,6 +54,8 @@ pub struct BeginCall {
     pub target: String,
     /// The route, where one was named.
     pub route: Option<String>,
+    /// When its time is over: Unix ms by this side's clock.
+    pub deadline_ms: Option<i64>,
 }
 
 /// Why a call was not accepted.
@@ -186,6 +188,16 @@ pub enum Command {
         /// Answered when the record is there.
         reply: oneshot::Sender<ReadReply>,
     },
+    /// Find the record of a stored result that holds an octet of the stream, or the last one before it. Nothing is found while the
+    /// result is not whole.
+    Look {
+        /// The stream.
+        lane: Lane,
+        /// Where in the stream.
+        offset: u64,
+        /// The answer.
+        reply: oneshot::Sender<Option<Found>>,
+    },
     /// The reader of a stream is gone.
     ReaderDropped {
         /// The stream.
@@ -245,6 +257,7 @@ impl Command {
             | Self::Prioritize { lane, .. }
             | Self::Abort { lane, .. }
             | Self::Read { lane, .. }
+            | Self::Look { lane, .. }
             | Self::ReaderDropped { lane, .. }
             | Self::Detach { lane }
             | Self::Dispatch { lane, .. } => Some(*lane),
@@ -265,6 +278,7 @@ impl Command {
             | Self::Prioritize { lane, .. }
             | Self::Abort { lane, .. }
             | Self::Read { lane, .. }
+            | Self::Look { lane, .. }
             | Self::ReaderDropped { lane, .. }
             | Self::Detach { lane }
             | Self::Dispatch { lane, .. } => *lane = other,

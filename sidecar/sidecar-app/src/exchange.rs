@@ -341,13 +341,24 @@ pub struct RecordReader {
     /// A stored result is kept for others; else what was read is given up.
     keep: bool,
     ended: bool,
+    /// What is before was passed over, so the content cannot be compared with its end.
+    in_part: bool,
     ahead: VecDeque<Found>,
 }
 
 impl RecordReader {
     /// A reader from the stream's beginning; with `keep` it leaves the records where they are.
     pub fn new(driver: DriverHandle, lane: Lane, keep: bool) -> Self {
-        Self { driver, lane, offset: 0, body: BodyCheck::new(), keep, ended: false, ahead: VecDeque::new() }
+        Self {
+            driver,
+            lane,
+            offset: 0,
+            body: BodyCheck::new(),
+            keep,
+            ended: false,
+            in_part: false,
+            ahead: VecDeque::new(),
+        }
     }
 
     /// The next record, waiting for it if need be. What was returned before is given up (unless kept).
@@ -361,6 +372,37 @@ impl RecordReader {
         let incoming = self.interpret(found.head.kind, found.head.raw_len, &found.pd, found.head.flags, payload)?;
         self.ended = matches!(incoming, Incoming::End);
         Ok(incoming)
+    }
+
+    /// Where in the stream the next record begins.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Another reader of the same stored result, from its beginning.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.driver.clone(), self.lane, true)
+    }
+
+    /// The end of a stored result, once all of it is here.
+    pub(crate) async fn fin(&self) -> Option<Fin> {
+        let found = self.look(u64::MAX).await.filter(|found| found.head.kind == wire::record::kind::FIN)?;
+        Fin::decode(&record::stored_payload(&self.driver.log, &found).ok()?).ok()
+    }
+
+    /// Goes on with the record of a stored result that holds the octet at `offset` of the stream, without reading what is before;
+    /// gives where that record begins. The content that is read from here on is not compared with the end of the stream.
+    pub(crate) async fn seek(&mut self, offset: u64) -> Option<u64> {
+        let found = self.look(offset).await?;
+        (self.offset, self.in_part) = (found.head.offset, true);
+        self.ahead.clear();
+        Some(found.head.offset)
+    }
+
+    async fn look(&self, offset: u64) -> Option<Found> {
+        let (reply, answer) = oneshot::channel();
+        self.driver.send(Command::Look { lane: self.lane, offset, reply });
+        answer.await.ok().flatten()
     }
 
     /// Ends the reading but not the exchange: what comes is kept as a stored result.
@@ -404,7 +446,9 @@ impl RecordReader {
             }
             kind::FIN => {
                 let fin = Fin::decode(&payload).map_err(|_| ReadError::Mismatch)?;
-                self.body.on_fin(&fin).map_err(|_| ReadError::Mismatch)?;
+                if !self.in_part {
+                    self.body.on_fin(&fin).map_err(|_| ReadError::Mismatch)?;
+                }
                 Ok(Incoming::End)
             }
             kind::HEAD => {

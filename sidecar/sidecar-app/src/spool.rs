@@ -228,6 +228,12 @@ impl Spool {
         self.streams.get(&stream)?.records.get(&0).copied()
     }
 
+    /// The record of a whole stream that holds the octet at an offset, or the last one before it.
+    pub fn covering(&self, stream: StreamId, offset: u64) -> Option<Found> {
+        let spooled = self.streams.get(&stream).filter(|_| self.complete(stream))?;
+        spooled.records.range(..=offset).next_back().map(|(_, found)| *found)
+    }
+
     /// Where the record at an offset lies.
     pub fn place(&self, stream: StreamId, offset: u64) -> Option<Position> {
         Some(self.streams.get(&stream)?.records.get(&offset)?.position)
@@ -351,6 +357,18 @@ mod tests {
         assert!(spool.complete(stream()));
         assert_eq!(spool.take_below(stream(), 15).len(), 2);
         assert!(spool.complete(stream()));
+    }
+
+    #[test]
+    fn the_record_of_an_octet_is_found_once_the_stream_is_whole() {
+        let mut spool = Spool::default();
+        assert!(spool.add(found(0, 10, kind::HEAD)).is_none());
+        assert!(spool.add(found(10, 5, kind::DATA)).is_none());
+        assert!(spool.covering(stream(), 3).is_none(), "more may come");
+        assert!(spool.add(found(15, 40, kind::FIN)).is_none());
+        for (offset, begins) in [(0, 0), (9, 0), (10, 10), (14, 10), (15, 15), (u64::MAX, 15)] {
+            assert_eq!(spool.covering(stream(), offset).map(|found| found.head.offset), Some(begins), "{offset}");
+        }
     }
 
     #[test]

@@ -151,6 +151,7 @@ pub async fn call(shared: Rc<Shared>, plan: Plan, handle: DriverHandle) {
         method: plan.head().method,
         target: format!("http://{UPSTREAM}/call/{}", plan.number),
         route: None,
+        deadline_ms: None,
     };
     if let Patience::Leave(after) = plan.patience {
         let going = pin!(exchange(&shared, &plan, &handle, begin));

@@ -7,6 +7,7 @@
 use super::{NearEntry, Operation, Operations};
 use crate::event::{MAX_ENDED_WAYS, MAX_MARKS, Mark, OperationEvent, next_number};
 use crate::operation::{OperationId, OperationView, State};
+use crate::report::OperationReport;
 
 impl Operations {
     /// The number that an event at `at_ms` gets, or has already.
@@ -55,6 +56,20 @@ impl Operations {
         let all = self.by_begin.iter().rev().filter_map(|(_, id)| self.operations.get(id));
         let wanted = all.filter(|operation| states.is_empty() || states.contains(&operation.state));
         wanted.take(limit).map(super::view).collect()
+    }
+
+    /// Everything about one operation.
+    #[must_use]
+    pub fn report(&self, id: OperationId) -> Option<OperationReport> {
+        let operation = self.operations.get(&id)?;
+        let history = operation.way.iter().map(|mark| told(operation, mark)).collect();
+        let (view, deadline_ms) = (super::view(operation), operation.begun.deadline_ms);
+        Some(OperationReport::new(view, deadline_ms, self.is_cancel_asked(id), history))
+    }
+
+    /// Operations that have not ended and have a deadline: Unix ms.
+    pub fn deadlines(&self) -> impl Iterator<Item = (OperationId, i64)> {
+        self.open().filter_map(|(begun, _)| Some((begun.id, begun.deadline_ms?)))
     }
 
     /// Its caller wants it no more. `None` if it is unknown, has ended, or that was said before.

@@ -79,6 +79,11 @@ impl Archive {
         }
     }
 
+    /// The record that holds the octet at an offset.
+    pub(super) fn covering(&self, lane: Lane, offset: u64) -> Option<Found> {
+        self.responses.get(&lane)?.spool.covering(lane.stream, offset)
+    }
+
     /// Forgets a response; gives what was held of it.
     pub(super) fn remove(&mut self, lane: Lane) -> Vec<Found> {
         let Some(archived) = self.responses.remove(&lane) else { return Vec::new() };

@@ -23,6 +23,7 @@ use layer2_http::problem::ProblemKind;
 use wire::{EndpointId, Seq, StreamId};
 
 use super::Driver;
+use super::progress::Tally;
 use super::slot::{NearCall, Parked, Progress, Reader, Writing};
 use crate::command::{Command, Lane};
 use crate::entry::EngineEntry;
@@ -92,6 +93,11 @@ impl Driver {
         let sent: BTreeSet<Seq> = sent.iter().copied().collect();
         let (mut moving, mut ending) = (Vec::new(), Vec::new());
         for (request, mut call) in calls {
+            if self.near.is_cancel_asked(call.operation) {
+                ending.push((call.operation, State::Cancelled, ProblemKind::Cancelled, Executed::Maybe));
+                call.request.give_up(&mut self.journal);
+                continue;
+            }
             let ended = self.near.get(call.operation).is_none_or(|view| view.state.is_terminal());
             if ended || call.response_over || self.archive.get(slot.lane(peer, call.response)).is_some() {
                 call.request.give_up(&mut self.journal);
@@ -157,6 +163,7 @@ impl Driver {
         tracing::info!(%operation, %peer, exchange = request.exchange(), "a call is sent again");
         call.request.association_closed();
         (call.response, call.request_ended, call.problem) = (response, false, None);
+        call.tally = Tally::default();
         slot.spool.open(response);
         let writing = match writer {
             Some((lane, parked)) => {
@@ -261,6 +268,7 @@ impl Driver {
             Command::Read { offset, records_max, reply, .. } => {
                 drop(reply.send(self.archive.read(lane, offset, records_max)));
             }
+            Command::Look { offset, reply, .. } => drop(reply.send(self.archive.covering(lane, offset))),
             Command::ReaderDropped { ended, .. } => {
                 let Some(archived) = self.archive.get(lane) else { return };
                 let (operation, kept) = (archived.operation, archived.kept);

@@ -11,7 +11,9 @@ impl Driver {
         // A stream of mine and one of the peer may have the same number; only calls begun here move.
         let begun_here = match &command {
             Command::Append { .. } | Command::Prioritize { .. } | Command::Abort { .. } => known.stream.is_request(),
-            Command::Read { .. } | Command::ReaderDropped { .. } | Command::Detach { .. } => !known.stream.is_request(),
+            Command::Read { .. } | Command::Look { .. } | Command::ReaderDropped { .. } | Command::Detach { .. } => {
+                !known.stream.is_request()
+            }
             _ => false,
         };
         if !begun_here {
@@ -66,6 +68,10 @@ impl Driver {
                     None => drop(reply.send(crate::command::ReadReply::Gone)),
                 }
             }
+            Command::Look { lane, offset, reply } => {
+                let slot = self.slots.get(&lane.peer);
+                let _ = reply.send(slot.and_then(|slot| slot.spool.covering(lane.stream, offset)));
+            }
             Command::ReaderDropped { lane, ended } if lane.stream.is_request() => {
                 self.request_reader_dropped(lane, ended);
             }
@@ -102,6 +108,7 @@ impl Driver {
     /// The FIN of a stream of mine was appended.
     pub(super) fn stream_finished(&mut self, lane: Lane) {
         if lane.stream.is_request() {
+            self.request_is_whole(lane.peer, lane.stream);
             self.request_ended(lane.peer, lane.stream);
         } else {
             self.response_finished(lane.peer, lane.stream);

@@ -19,6 +19,7 @@ use wire::record::kind;
 use wire::{EndpointId, StreamId};
 
 use super::Driver;
+use super::far_time::Asked;
 use super::journal::WhenDurable;
 use super::slot::{FarCall, Writing};
 use crate::command::{Lane, Outgoing};
@@ -77,13 +78,14 @@ impl Driver {
         let attempts_before = head.map_or(0, |head| head.envelope.attempts_before());
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         slot.writing.insert(response, Writing::default());
-        let replayable = harmless;
+        let (replayable, asked) = (harmless, Asked::of(head, harmless));
         let cancelled = CancellationToken::new();
         let call = FarCall {
             operation,
             replayable,
             attempts_before,
             cancelled: cancelled.clone(),
+            asked,
             dispatched: known == Some(operation),
             request_read: false,
             response_ended: false,
@@ -136,7 +138,7 @@ impl Driver {
     }
 
     /// Answers a request with a problem, without the egress.
-    fn answer(&mut self, peer: EndpointId, request: StreamId, problem: &Problem) {
+    pub(super) fn answer(&mut self, peer: EndpointId, request: StreamId, problem: &Problem) {
         let now = self.host.now();
         let response = request.response_of();
         let (head, content) = egress::problem_head(problem, &self.settings.pseudonym);
@@ -185,6 +187,10 @@ impl Driver {
     /// Makes a dispatch mark durable.
     pub(super) fn dispatch(&mut self, lane: Lane, attempt: u32, reply: oneshot::Sender<()>) {
         let Some(operation) = self.far_operation(lane.peer, lane.stream) else { return };
+        let attempt_in_all = attempt.saturating_add(self.attempts_before(&lane));
+        if self.is_too_late(lane, operation, attempt_in_all) {
+            return;
+        }
         let dispatched =
             Dispatched { peer: lane.peer, stream: lane.stream, operation, attempt, at_ms: self.host.unix_ms_signed() };
         match self.far.dispatch(dispatched) {
@@ -196,6 +202,7 @@ impl Driver {
                 {
                     call.dispatched = true;
                 }
+                self.tell_executing(lane, operation, attempt_in_all);
                 self.journal.when_durable(WhenDurable::Dispatched(reply));
             }
             // The reply is dropped: the egress sends nothing.

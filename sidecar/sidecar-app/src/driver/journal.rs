@@ -15,6 +15,7 @@ use layer1_replication::Timestamp;
 use tokio::sync::oneshot;
 
 use super::Host;
+use crate::ask::{Cancelled, Promised};
 use crate::command::{BeginError, Found};
 use crate::entry::{self, ENGINE_FIRST, EngineEntry, FAR_FIRST, Placed};
 use crate::exchange::NearExchange;
@@ -46,6 +47,10 @@ pub(super) enum WhenDurable {
     Begun(oneshot::Sender<Result<Box<NearExchange>, BeginError>>, Box<NearExchange>),
     /// A dispatch mark stands.
     Dispatched(oneshot::Sender<()>),
+    /// An operation is here with its whole request.
+    Promised(oneshot::Sender<Promised>, Promised),
+    /// An operation is to end.
+    Cancelled(oneshot::Sender<Cancelled>, Cancelled),
 }
 
 impl Journal {
@@ -184,6 +189,8 @@ impl Journal {
             match waiting {
                 WhenDurable::Begun(reply, begun) => drop(reply.send(Ok(begun))),
                 WhenDurable::Dispatched(reply) => drop(reply.send(())),
+                WhenDurable::Promised(reply, promised) => drop(reply.send(promised)),
+                WhenDurable::Cancelled(reply, cancelled) => drop(reply.send(cancelled)),
             }
         }
     }

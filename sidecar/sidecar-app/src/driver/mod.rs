@@ -9,7 +9,8 @@
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
 //! what layer 1 reports, `closing.rs` the end of an association, `kept.rs` and `archive.rs` what outlives it, `journal.rs` the
 //! log, `carry.rs` what is left in old segments, `space.rs` a full disk, `recover.rs` the start, `forget.rs` endpoints that are
-//! gone, `life.rs` a new incarnation, `asks.rs` questions about operations, `news.rs` what is told of them, `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
+//! gone, `life.rs` a new incarnation, `asks.rs` questions about operations, `news.rs` what is told of them, `progress.rs` how far they came, `withdraw.rs` those that end
+//! early, `far_time.rs` the same where they are executed, `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
 
 mod archive;
 mod asks;
@@ -20,6 +21,7 @@ mod commands;
 #[cfg(test)]
 mod drain;
 mod far;
+mod far_time;
 mod forget;
 mod host;
 mod journal;
@@ -31,12 +33,14 @@ mod near;
 mod news;
 mod peer_events;
 mod pipe_events;
+mod progress;
 mod recover;
 mod report;
 mod slot;
 mod space;
 #[cfg(test)]
 mod testbench;
+mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
@@ -66,8 +70,10 @@ pub use self::membership::MembershipSettings;
 use self::near::WaitingBegin;
 use self::news::News;
 pub use self::pipe_events::chain;
+use self::progress::Carrying;
 pub use self::recover::RecoverError;
 use self::slot::Slot;
+use self::withdraw::Deadlines;
 use crate::command::{Command, Lane};
 use crate::entry::Life;
 use crate::exchange::{DriverHandle, FarExchange};
@@ -197,6 +203,9 @@ pub struct Driver {
     blocked: BTreeSet<EndpointId>,
     /// What is to be told of operations.
     news: News,
+    /// Requests of which the packet that is being built carries something for the first time.
+    carrying: Option<Carrying>,
+    deadlines: Deadlines,
     expiry_due: Timestamp,
     sweep_due: Timestamp,
     space_due: Timestamp,
@@ -276,6 +285,7 @@ impl Driver {
             .chain(membership)
             .chain(rests.then_some(self.rest_until))
             .chain(self.news.due())
+            .chain(self.deadlines.next())
             .min()
             .map_or(EXPIRY_PERIOD, |due| due.since(now));
         next.min(if self.tight { space::LOOK_PERIOD } else { EXPIRY_PERIOD })
@@ -290,6 +300,7 @@ impl Driver {
         }
         self.members_timeout();
         self.news_timeout(now);
+        self.deadlines_timeout(now);
         if now >= self.expiry_due {
             self.expiry_due = now.after(EXPIRY_PERIOD);
             self.expire();
@@ -384,6 +395,8 @@ impl Driver {
         for peer in order {
             let Some(slot) = self.slots.get_mut(&peer) else { continue };
             let Some(transmit) = slot.peer.poll_transmit(now) else { continue };
+            self.packet_planned(peer, &transmit);
+            let Some(slot) = self.slots.get(&peer) else { continue };
             let job =
                 slot.publish_job(&self.settings.me, peer, self.life.incarnation, self.host.unix_ms_signed(), transmit);
             self.publishing = self.outlets.outbox.send(OutboxJob::Publish(Box::new(job))).is_ok();

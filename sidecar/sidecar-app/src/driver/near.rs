@@ -120,7 +120,7 @@ impl Driver {
             route: call.route.clone(),
             begun_ms: self.host.unix_ms_signed(),
             number: None,
-            deadline_ms: None,
+            deadline_ms: call.deadline_ms,
         };
         // Dropped on the way out, it cancels what was begun.
         let exchange = exchange::near_exchange(&self.outlets.handle, request_lane, response_lane, &written);
@@ -130,6 +130,9 @@ impl Driver {
         }
         if call.retain {
             self.mark_kept(call.operation, response_lane, true);
+        }
+        if let Some(deadline_ms) = call.deadline_ms {
+            self.watch_deadline(call.operation, deadline_ms);
         }
         self.server_chosen(call, peer);
         Ok(Some(exchange))
@@ -184,6 +187,10 @@ impl Driver {
         let (operation, response, retain) = (call.operation, call.response, call.retain);
         if found.head.kind == kind::HEAD {
             self.response_head_arrived(peer, request, operation, found);
+        } else if found.head.kind == kind::DATA
+            && let Some(call) = self.near_call(peer, request)
+        {
+            call.tally.received += u64::from(found.head.raw_len);
         }
         if retain {
             self.keep_result(now, peer, request, response);
@@ -220,14 +227,18 @@ impl Driver {
     /// The whole response is in the log.
     fn response_complete(&mut self, peer: EndpointId, request: StreamId, operation: OperationId) {
         let Some(call) = self.near_call(peer, request) else { return };
-        let (retain, problem) = (call.retain, call.problem.clone());
+        let (retain, problem, octets) = (call.retain, call.problem.clone(), call.tally.received);
         if let Some(slot) = self.slots.get_mut(&peer)
             && let Some(call) = slot.near_calls.get_mut(&request)
         {
             call.request.give_up(&mut self.journal);
         }
+        if problem.is_none() {
+            self.reached(operation, State::ResponseReady, octets);
+        }
         self.response_ready(operation, problem);
         if retain {
+            self.reached(operation, State::Delivered, 0);
             if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
                 self.note_near(&entry);
             }
@@ -241,7 +252,11 @@ impl Driver {
     pub(super) fn response_ready(&mut self, operation: OperationId, problem: Option<Problem>) {
         let entry = match problem {
             Some(problem) => {
-                let state = if problem.executed == Some(Executed::Maybe) { State::Unknown } else { State::Failed };
+                let state = match (problem.kind, problem.executed) {
+                    (ProblemKind::Expired, Some(Executed::No)) => State::Expired,
+                    (_, Some(Executed::Maybe)) => State::Unknown,
+                    _ => State::Failed,
+                };
                 self.near.on_problem(operation, state, &problem, self.host.unix_ms_signed())
             }
             None => self.near.on_state(operation, State::ResponseReady, self.host.unix_ms_signed()),
@@ -332,6 +347,7 @@ impl Driver {
         call.reader = false;
         if ended {
             call.response_over = true;
+            self.reached(operation, State::Delivered, 0);
             if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
                 self.note_near(&entry);
             }
@@ -383,6 +399,11 @@ impl Driver {
         let Some(call) = self.near_call(peer, request) else { return };
         let (operation, retain, sent_before) = (call.operation, call.retain, call.sent_before);
         call.response_over |= retain;
+        if self.near.is_cancel_asked(operation) {
+            self.cancel_answered(operation, why, sent_before);
+            self.close_near_if_over(peer, request);
+            return;
+        }
         let begun = self.near.get(operation).is_some_and(|view| view.status.is_some());
         let (state, kind, executed) = match (why, begun) {
             (code::REFUSED, _) if !sent_before => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
@@ -421,6 +442,10 @@ impl Driver {
         }
         let kept = call.retain && slot.spool.complete(response) && !mutated(Mutation::ResultDropped);
         let operation = call.operation;
+        if self.near.is_cancel_asked(operation) {
+            self.cancel_came_late(peer, request, operation);
+        }
+        let Some(slot) = self.slots.get_mut(&peer) else { return };
         if let Some(mut call) = slot.near_calls.remove(&request) {
             call.request.give_up(&mut self.journal);
         }

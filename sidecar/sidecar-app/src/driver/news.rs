@@ -55,6 +55,9 @@ impl Driver {
     /// An entry about an operation was noted: what it says is to be told.
     pub(super) fn is_news(&mut self, entry: &NearEntry) {
         let Some(event) = self.near.event(entry) else { return };
+        if event.state.is_terminal() {
+            self.deadlines.remove(event.operation);
+        }
         self.news.pending.push(event);
         if self.news.due.is_none() && self.outlets.handle.has_listeners() {
             self.news.due = Some(self.host.now().after(NEWS_DELAY));

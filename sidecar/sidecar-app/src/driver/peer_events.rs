@@ -1,7 +1,6 @@
 //! What layer 1 reports of a peer, and what follows from it.
 
 use layer1_replication::{Alarm, PeerEvent};
-use layer2_http::operation::State;
 use wire::{EndpointId, Incarnation, Seq, StreamId};
 
 use super::slot::Ending;
@@ -73,10 +72,14 @@ impl Driver {
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(found) = slot.arrived(seq) else { return };
         let stream = found.head.stream;
+        if stream == StreamId::NO_EXCHANGE {
+            self.message_arrived(peer, found);
+            return;
+        }
         // A reset may overtake what it cuts off, and close the exchange before its head is reported.
         let known = if stream.is_request() { slot.peer.is_receiving(stream) } else { slot.spool.knows(stream) };
         if !known || stream.exchange() == 0 {
-            // An answer to nothing that is known here, or a message this program has no use for.
+            // An answer to nothing that is known here.
             slot.give_up(now, vec![found], &mut self.journal);
             return;
         }
@@ -148,14 +151,12 @@ impl Driver {
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let kept_bytes_max = self.settings.replication.send_log_bytes_max / KEPT_REQUESTS_PART;
         slot.release(up_to, kept_bytes_max, &mut self.journal);
+        let there = slot.is_acked(up_to);
+        let mut whole = Vec::new();
         let kept = slot.fins.split_off(&up_to.next());
         for ending in std::mem::replace(&mut slot.fins, kept).into_values() {
             match ending {
-                Ending::Request(operation) => {
-                    if let Some(entry) = self.near.on_state(operation, State::Acked, self.host.unix_ms_signed()) {
-                        self.note_near(&entry);
-                    }
-                }
+                Ending::Request(operation) => whole.push(operation),
                 Ending::Response(operation) => {
                     if let Some(entry) = self.far.acked(operation) {
                         self.note_far(&entry);
@@ -163,6 +164,7 @@ impl Driver {
                 }
             }
         }
+        self.requests_acked(&there, &whole);
     }
 
     fn alarm(&mut self, peer: EndpointId, alarm: Alarm) {

@@ -102,6 +102,7 @@ impl Driver {
             OutboxEvent::Rest(_) => {}
             OutboxEvent::Published { recipient, pn, bytes } => {
                 self.outbox_failure = None;
+                self.packet_published(recipient, pn, true);
                 tracing::trace!(peer = %recipient, pn = pn.get(), bytes, "packet published");
                 if !self.announced(recipient, pn, true)
                     && let Some(slot) = self.slots.get_mut(&recipient)
@@ -111,6 +112,7 @@ impl Driver {
             }
             OutboxEvent::Failed { recipient, pn, error } => {
                 self.report_publish_failure(&error);
+                self.packet_published(recipient, pn, false);
                 if !self.announced(recipient, pn, false)
                     && let Some(slot) = self.slots.get_mut(&recipient)
                 {

@@ -137,6 +137,7 @@ impl Driver {
         let events = driver.finish_replay(&mut gathered)?;
         driver.check_places(&gathered)?;
         driver.resume_near(&mut gathered);
+        driver.watch_deadlines();
         driver.resume_far(&gathered);
         driver.close_orphans(&gathered);
         for (peer, event) in events {
@@ -183,6 +184,8 @@ impl Driver {
             blocked: BTreeSet::new(),
             replaying: true,
             news: super::news::News::default(),
+            carrying: None,
+            deadlines: super::withdraw::Deadlines::default(),
             expiry_due: now.after(EXPIRY_PERIOD),
             rest_until: now,
             sweep_due: now.after(EXPIRY_PERIOD),
@@ -474,7 +477,7 @@ impl Driver {
         let mut call = NearCall::new(operation, response, true, repeatable);
         // One that may not be repeated is sent again only if it never was.
         call.sent_before = repeatable && self.was_attempted(&kept);
-        (call.reader, call.request) = (false, kept);
+        (call.reader, call.may_have_left, call.request) = (false, true, kept);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         call.request_ended = gathered.requests_ended.contains(&(peer, request)) || slot.has_end(request);
         slot.spool.open(response);
@@ -491,6 +494,10 @@ impl Driver {
         if given_up {
             self.end_operation(operation, State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes, "restarted");
             self.give_response_up(peer, request);
+            return;
+        }
+        if self.near.is_cancel_asked(operation) && reset.is_none() {
+            self.withdraw(peer, request, code::CANCELLED);
             return;
         }
         self.mark_kept(operation, lane, true);

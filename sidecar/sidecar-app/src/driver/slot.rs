@@ -20,9 +20,11 @@ use wire::record::{Bound, FIRST_STORED_KIND, Fin, Record, RecordHeader, kind};
 use wire::{EndpointId, Incarnation, PacketNumber, Seq, StreamId};
 
 use super::closing::Moving;
+use super::far_time::Asked;
 use super::forget::Silence;
 use super::journal::Journal;
 use super::kept::{Kept, KeptRequest};
+use super::progress::Tally;
 use crate::command::{AppendError, Found, Lane, Outgoing, ReadReply};
 use crate::entry::{EngineEntry, SentPlace};
 use crate::pipe::PublishJob;
@@ -52,6 +54,8 @@ pub(super) struct Slot {
     pub(super) far_over: BTreeSet<StreamId>,
     /// The operations whose request or response ends with a record of mine.
     pub(super) fins: BTreeMap<Seq, Ending>,
+    /// Records of requests that the far side may not hold yet, with the octets of content in each.
+    pub(super) unacked: BTreeMap<Seq, (StreamId, u32)>,
     last_token: Option<PersistToken>,
     pub(super) silence: Silence,
     /// The disk is full: nothing new is taken in.
@@ -119,6 +123,9 @@ pub(super) struct NearCall {
     pub(super) given: bool,
     /// Some of it may have gone by an association before: what the far side says of it is not all there is to know.
     pub(super) sent_before: bool,
+    /// A packet with some of it may have left, by this association or one before.
+    pub(super) may_have_left: bool,
+    pub(super) tally: Tally,
     /// Its request, as long as it may be needed again.
     pub(super) request: KeptRequest,
 }
@@ -131,6 +138,8 @@ pub(super) struct FarCall {
     /// Attempts of which its caller does not know what became, and this log neither.
     pub(super) attempts_before: u32,
     pub(super) cancelled: CancellationToken,
+    /// What its envelope asks for.
+    pub(super) asked: Asked,
     /// Its dispatch mark stands.
     pub(super) dispatched: bool,
     /// The egress gave its reader back.
@@ -154,6 +163,7 @@ impl Slot {
             far_calls: BTreeMap::new(),
             far_over: BTreeSet::new(),
             fins: BTreeMap::new(),
+            unacked: BTreeMap::new(),
             last_token: None,
             silence: Silence::default(),
             tight: false,
@@ -290,6 +300,7 @@ impl Slot {
         let ends = out.kind == kind::FIN;
         let out = if ends { self.ending(stream, out) } else { out };
         let seq = self.peer.append(now, stream, out.kind, out.flags, out.raw_len, out.pd, out.payload)?;
+        self.is_written(seq, stream, out.kind, out.raw_len);
         if ends && stream.is_request() {
             self.fins.extend(self.near_calls.get(&stream).map(|call| (seq, Ending::Request(call.operation))));
         } else if ends {
@@ -436,6 +447,13 @@ impl Slot {
         self.wake_reader(stream);
     }
 
+    /// Whoever waits at a stream is told that there is nothing more for him.
+    pub(super) fn turn_away(&mut self, stream: StreamId, code: u64) {
+        for reader in self.readers.remove(&stream).unwrap_or_default() {
+            let _ = reader.reply.send(ReadReply::Reset { code });
+        }
+    }
+
     /// Answers the readers of a stream for whom there is something.
     pub(super) fn wake_reader(&mut self, stream: StreamId) {
         let Some(readers) = self.readers.remove(&stream) else { return };
@@ -502,6 +520,7 @@ impl Slot {
         }
         self.far_over.clear();
         self.fins.clear();
+        self.unacked.clear();
         self.epoch += 1;
         // No marks in the log: that the association ended says all of this.
         for found in std::mem::take(&mut self.spool).records() {
@@ -622,6 +641,8 @@ impl NearCall {
             repeatable,
             given: false,
             sent_before: false,
+            may_have_left: false,
+            tally: Tally::default(),
             request: KeptRequest::default(),
         }
     }

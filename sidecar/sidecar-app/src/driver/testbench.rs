@@ -416,8 +416,14 @@ impl Bench {
             let recipient = (plan.recipient, plan.recipient_incarnation);
             let header = header((ME, plan.sender_incarnation), recipient, plan.pn);
             let record = |head: wire::RecordHeader| {
-                let (kind, body) = self.log.read(job.places[&head.seq.get()])?;
-                Ok(Record { head, payload: entry::record_payload(kind, &body, head.stored_len).unwrap() })
+                let payload = match job.given.get(&head.seq.get()) {
+                    Some(tombstone) => tombstone.clone(),
+                    None => {
+                        let (kind, body) = self.log.read(job.places[&head.seq.get()])?;
+                        entry::record_payload(kind, &body, head.stored_len).unwrap()
+                    }
+                };
+                Ok(Record { head, payload })
             };
             let records: Result<_, DriverError> = plan.records.iter().map(|planned| record(planned.head)).collect();
             let records = records?;
@@ -480,6 +486,17 @@ impl Bench {
 
     /// Begins a call; the answer to `Begin` may be that it has to wait.
     pub(super) fn begin(&mut self, n: u8, method: &str, key: Option<&str>, retain: bool) -> Caller {
+        self.begin_until(n, method, key, retain, None)
+    }
+
+    fn begin_until(
+        &mut self,
+        n: u8,
+        method: &str,
+        key: Option<&str>,
+        retain: bool,
+        deadline_ms: Option<i64>,
+    ) -> Caller {
         let operation = operation(n);
         let (reply, mut answer) = oneshot::channel::<Result<Box<NearExchange>, BeginError>>();
         let written = request_head(operation, method, key);
@@ -491,6 +508,7 @@ impl Bench {
             method: method.to_owned(),
             target: "http://up.example/".to_owned(),
             route: None,
+            deadline_ms,
         };
         self.driver.handle_command(Command::Begin { call, reply });
         self.driver.settle().unwrap();
@@ -517,10 +535,21 @@ impl Bench {
     /// Begins a call and writes its whole request.
     pub(super) fn call(&mut self, n: u8, method: &str, key: Option<&str>, retain: bool) -> Caller {
         let caller = self.begin(n, method, key, retain);
-        let mut body = caller.body();
-        self.write(&caller, &[n; 100], &mut body);
-        self.append(caller.request, Outgoing::fin(&body));
+        self.write_all(n, &caller);
         caller
+    }
+
+    /// As [`Self::call`], with a deadline.
+    pub(super) fn call_until(&mut self, n: u8, method: &str, deadline_ms: Option<i64>) -> Caller {
+        let caller = self.begin_until(n, method, None, true, deadline_ms);
+        self.write_all(n, &caller);
+        caller
+    }
+
+    fn write_all(&mut self, n: u8, caller: &Caller) {
+        let mut body = caller.body();
+        self.write(caller, &[n; 100], &mut body);
+        self.append(caller.request, Outgoing::fin(&body));
     }
 
     pub(super) fn view(&self, operation: OperationId) -> OperationView {

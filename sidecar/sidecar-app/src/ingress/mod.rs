@@ -7,10 +7,13 @@
 //! Invariants: nothing is accepted before it is durable; a call is answered once; a body streams. It executes nothing:
 //! the far side does, and decides again. Test to read first: `tests/line`.
 
+mod asynchronous;
+mod events;
 mod framing;
 mod operations;
 mod request;
 mod response;
+mod results;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -165,8 +168,11 @@ async fn accept(
 async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let buffer_max = ingress.header_bytes_max.saturating_add(16 * 1024).max(64 * 1024);
-    let service = service_fn(move |request| {
+    let stopping = stop.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let ingress = Arc::clone(&ingress);
+        // Streams of events end with the engine.
+        request.extensions_mut().insert(stopping.clone());
         async move { Ok::<_, Infallible>(ingress.handle(request, client).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();

@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming as IncomingBody;
+use layer2_http::deadline::{self, Verdict};
 use layer2_http::envelope::Envelope;
+use layer2_http::event::event_bit;
 use layer2_http::fields::Fields;
+use layer2_http::fin::code;
 use layer2_http::guard::{self, RequestForm};
 use layer2_http::head::{RequestHead, ResponseHead};
 use layer2_http::hop::{self, Forwarded};
-use layer2_http::operation::{Executed, OperationId};
-use layer2_http::prefer;
+use layer2_http::operation::{Executed, OperationId, State};
+use layer2_http::prefer::Wishes;
 use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::target::{self, Target};
 use tokio::sync::oneshot;
 
+use super::asynchronous::{self, Waitless};
 use super::{Ingress, response};
 use crate::body::{self, BoxedBody, PumpError};
 use crate::command::{BeginCall, BeginError};
@@ -26,8 +30,6 @@ use crate::record::{Incoming, ReadError};
 
 /// How long a caller may be silent within its request's body: an exchange is held for it all the while.
 const BODY_IDLE_MAX: Duration = Duration::from_secs(120);
-/// The header by which a caller chooses the operation's id.
-pub(super) const OPERATION_HEADER: &str = "hoft-operation-id";
 
 /// What a request asks for, once it passed every check.
 struct Admitted {
@@ -36,7 +38,22 @@ struct Admitted {
     timeout: Duration,
     fields: Fields,
     operation: OperationId,
-    chosen: bool,
+    wishes: Wishes,
+    /// When its time is over: Unix ms.
+    deadline_ms: Option<i64>,
+}
+
+impl Admitted {
+    /// The response is kept to be picked up: by its id, or because nobody waits for it.
+    fn retain(&self) -> bool {
+        self.wishes.operation.is_some() || self.wishes.respond_async
+    }
+
+    /// How long its caller is held, and what is told of a shorter time that he asked for.
+    fn patience(&self) -> (Duration, Option<String>) {
+        let wait = self.wishes.wait_s.map(|wait_s| self.timeout.min(Duration::from_secs(wait_s)));
+        (wait.unwrap_or(self.timeout), Wishes::applied(false, wait.map(|wait| wait.as_secs())))
+    }
 }
 
 /// Answers one call.
@@ -55,16 +72,19 @@ pub(super) async fn call(
     let (operation, priority) = (admitted.operation, head.envelope.priority);
     let begin = BeginCall {
         operation,
-        retain: admitted.chosen,
+        retain: admitted.retain(),
         head: head.encode().map_err(|error| bad(error.to_string()))?,
         method,
         target: admitted.target.to_string(),
         route: admitted.route.clone(),
+        deadline_ms: admitted.deadline_ms,
     };
     // Dropped when the wait is over, it begins nothing: no end of the request was sent, so nothing was executed.
-    let begun = tokio::time::timeout(admitted.timeout, ingress.driver.begin(begin)).await;
+    let in_time = admitted.wishes.deadline_s.map_or(admitted.timeout, |s| admitted.timeout.min(Duration::from_secs(s)));
+    let begun = tokio::time::timeout(in_time, ingress.driver.begin(begin)).await;
     let exchange = match begun {
         Ok(begun) => begun.map_err(|error| refused(&error, operation, &ingress.far_side))?,
+        Err(_) if in_time < admitted.timeout => return Err(deadline::problem(Verdict::Over)),
         Err(_) => return Err(busy(&ingress.far_side)),
     };
     let NearExchange { request: writer, response, .. } = exchange;
@@ -72,14 +92,28 @@ pub(super) async fn call(
         writer.prioritize(priority);
     }
     let compress = ingress.compress && body::compressible(&admitted.fields);
+    if admitted.wishes.respond_async {
+        let Admitted { wishes, timeout, .. } = admitted;
+        let call = Waitless { operation, wishes, timeout, to_head };
+        return asynchronous::accept(&ingress, call, request.into_body(), (writer, compress), response).await;
+    }
+    let (held, applied) = admitted.patience();
     let (finished, sent_whole) = oneshot::channel();
     let sent = send_body(request.into_body(), writer, ingress.body_max, compress, finished);
     // The caller's wait begins when its request is on its way as a whole: a long upload is no slow answer.
     let patience = async {
         let _ = sent_whole.await;
-        tokio::time::sleep(admitted.timeout).await;
+        tokio::time::sleep(held).await;
     };
-    let answer = answer(&ingress, response, operation, patience, admitted.timeout, to_head);
+    let answer = async {
+        let answer = answer(&ingress, response, operation, patience, held, to_head).await;
+        if applied.is_none() {
+            return answer;
+        }
+        let mut told = answer.unwrap_or_else(|problem| response::of_problem(&problem, &ingress.pseudonym, to_head));
+        asynchronous::applied(&mut told, applied);
+        Ok(told)
+    };
     tokio::pin!(answer);
     // The body goes on after the response's head came; it ends by itself or when the far side stops it.
     let mut sending = tokio::spawn(sent);
@@ -103,16 +137,27 @@ async fn send_body(
     compress: bool,
     finished: oneshot::Sender<()>,
 ) -> Result<(), PumpError> {
-    let result = body::pump(content, writer, max, compress, Some(BODY_IDLE_MAX)).await;
-    if let Err(error) = &result {
-        tracing::debug!(%error, "a request body did not get to its end");
-    }
+    let result = pump(content, writer, max, compress).await;
     let _ = finished.send(());
     result
 }
 
+/// Writes the body of a request into its stream.
+pub(super) async fn pump(
+    content: IncomingBody,
+    writer: RecordWriter,
+    max: u64,
+    compress: bool,
+) -> Result<(), PumpError> {
+    let result = body::pump(content, writer, max, compress, Some(BODY_IDLE_MAX)).await;
+    if let Err(error) = &result {
+        tracing::debug!(%error, "a request body did not get to its end");
+    }
+    result
+}
+
 fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted, Problem> {
-    let mut fields = Fields::from_header_map(request.headers()).map_err(|error| bad(error.to_string()))?;
+    let fields = Fields::from_header_map(request.headers()).map_err(|error| bad(error.to_string()))?;
     if fields.size_bytes() > ingress.header_bytes_max {
         return Err(Problem::new(
             ProblemKind::FieldsTooLarge,
@@ -144,8 +189,11 @@ fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted,
         let max = ingress.body_max;
         return Err(Problem::new(ProblemKind::BodyTooLarge, format!("the body is larger than {max} octets")));
     }
-    let (operation, chosen) = operation_id(&mut fields)?;
-    Ok(Admitted { target, route, timeout, fields, operation, chosen })
+    let wishes = Wishes::read(&fields).map_err(|error| error.to_problem())?;
+    let operation = wishes.operation.map_or_else(new_operation_id, Ok)?;
+    let deadline_ms = wishes.deadline_s.map(|s| unix_ms().saturating_add(s.saturating_mul(1_000)));
+    let deadline_ms = deadline_ms.and_then(|deadline_ms| i64::try_from(deadline_ms).ok());
+    Ok(Admitted { target, route, timeout, fields, operation, wishes, deadline_ms })
 }
 
 /// Refuses requests for the local API that web pages of other sites make a browser send (DNS rebinding, cross-site links).
@@ -184,16 +232,11 @@ fn routed(
     Ok((target, wanted.route.to_owned(), timeout))
 }
 
-fn operation_id(fields: &mut Fields) -> Result<(OperationId, bool), Problem> {
-    if let Some(value) = fields.get(OPERATION_HEADER) {
-        let text = std::str::from_utf8(value).unwrap_or_default();
-        let id = OperationId::parse(text).map_err(|error| bad(format!("Hoft-Operation-Id: {error}")))?;
-        return Ok((id, true));
-    }
+fn new_operation_id() -> Result<OperationId, Problem> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)
         .map_err(|error| Problem::new(ProblemKind::Internal, format!("no randomness for an operation id: {error}")))?;
-    Ok((OperationId::v7(unix_ms(), &random), false))
+    Ok(OperationId::v7(unix_ms(), &random))
 }
 
 /// The head as it crosses: end-to-end fields only, with this hop's own marks.
@@ -204,7 +247,6 @@ fn request_head(
     client: SocketAddr,
 ) -> Result<RequestHead, Problem> {
     let mut fields = admitted.fields.clone();
-    let idempotency_key = fields.get("idempotency-key").and_then(|key| String::from_utf8(key.to_vec()).ok());
     let host = fields.get("host").map(|host| String::from_utf8_lossy(host).into_owned());
     let own = Forwarded {
         client: Some(client.to_string()),
@@ -223,9 +265,12 @@ fn request_head(
         operation: Some(admitted.operation),
         route: admitted.route.clone(),
         target: admitted.route.is_none().then(|| admitted.target.to_string()),
-        idempotency_key,
+        deadline_ms: admitted.deadline_ms,
+        idempotency_key: admitted.wishes.idempotency_key.clone(),
+        // Nobody looks at the states of other calls while they are under way, and each event takes a record.
+        event_mask: admitted.retain().then_some(event_bit(State::Executing)),
         caller: ingress.caller.clone(),
-        priority: prefer::priority(&fields),
+        priority: admitted.wishes.priority,
         ..Envelope::default()
     };
     Ok(RequestHead {
@@ -281,10 +326,9 @@ pub(super) async fn final_head(reader: &mut RecordReader) -> Result<bytes::Bytes
 pub(super) async fn failed(ingress: &Ingress, operation: OperationId, error: &ReadError) -> Problem {
     let view = ingress.driver.operation(operation).await.ok().flatten();
     let executed = view.as_ref().and_then(|view| view.executed).unwrap_or(Executed::Maybe);
-    let kind = view
-        .and_then(|view| view.problem)
-        .and_then(|slug| ProblemKind::from_slug(&slug))
-        .unwrap_or(ProblemKind::ResponseIncomplete);
+    let cancelled = matches!(error, ReadError::Reset { code: code::CANCELLED });
+    let otherwise = if cancelled { ProblemKind::Cancelled } else { ProblemKind::ResponseIncomplete };
+    let kind = view.and_then(|view| view.problem).and_then(|slug| ProblemKind::from_slug(&slug)).unwrap_or(otherwise);
     Problem::new(kind, error.to_string()).of(operation).executed(executed)
 }
 
@@ -319,11 +363,11 @@ fn busy(far_side: &str) -> Problem {
     Problem::new(ProblemKind::LogFull, detail).executed(Executed::No).retry_after(30)
 }
 
-fn too_large(max: u64, operation: OperationId) -> Problem {
+pub(super) fn too_large(max: u64, operation: OperationId) -> Problem {
     Problem::new(ProblemKind::BodyTooLarge, format!("the body is larger than {max} octets")).of(operation)
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
+pub(super) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemKind::BadRequest, detail).executed(Executed::No)
 }
 

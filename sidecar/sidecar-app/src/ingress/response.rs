@@ -70,7 +70,7 @@ pub(super) fn of_problem(problem: &Problem, pseudonym: &str, head_only: bool) ->
     response
 }
 
-fn put(response: &mut Response<BoxedBody>, name: &'static str, value: &str) {
+pub(super) fn put(response: &mut Response<BoxedBody>, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

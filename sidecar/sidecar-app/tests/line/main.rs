@@ -9,15 +9,18 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
 
 mod any_to_any;
+mod asynchronous;
 mod bad_config;
 mod bad_input;
 mod bad_packets;
 mod big;
 mod callers;
+mod cancelling;
 mod client;
 mod crash;
 mod damage;
 mod doors;
+mod events;
 mod exchanges;
 mod forgotten;
 mod garbage;
@@ -34,6 +37,7 @@ mod process;
 mod programs;
 mod recovery;
 mod refusals;
+mod results;
 mod rotation;
 mod shared;
 mod shares;

@@ -61,6 +61,7 @@ impl Bench {
             method: "GET".to_owned(),
             target: "http://south/".to_owned(),
             route: None,
+            deadline_ms: None,
         };
         let (reply, mut answer) = oneshot::channel();
         self.driver.begin(call, reply);
@@ -78,6 +79,7 @@ impl Bench {
             method: "GET".to_owned(),
             target: "http://south/".to_owned(),
             route: None,
+            deadline_ms: None,
         };
         self.driver.begin(call, oneshot::channel().0);
         self.driver.settle()?;

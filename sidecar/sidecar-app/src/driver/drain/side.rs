@@ -457,6 +457,7 @@ async fn try_call(handle: &DriverHandle, kind: Kind, operation: OperationId) -> 
         method: head.method.clone(),
         target: "http://example.com/".to_owned(),
         route: None,
+        deadline_ms: None,
     };
     let NearExchange { mut request, mut response } = handle.begin(begin).await.ok()?;
     if kind != Kind::Plain {

@@ -128,6 +128,7 @@ fn whose_call_is_under_way_makes_no_room_and_is_forgotten_in_time() {
         operation: OperationId::v7(1, &[1; 10]),
         replayable: false,
         attempts_before: 0,
+        asked: crate::driver::far_time::Asked::default(),
         cancelled: CancellationToken::new(),
         dispatched: true,
         request_read: true,

@@ -149,6 +149,7 @@ fn call(n: u8, route: &str) -> BeginCall {
         method: "GET".to_owned(),
         target: "http://a.example/".to_owned(),
         route: Some(route.to_owned()),
+        deadline_ms: None,
     }
 }
 
@@ -290,6 +291,7 @@ fn draining_is_said_before_it_is_answered_and_what_is_under_way_may_end() {
         operation: OperationId::v7(1, &[1; 10]),
         replayable: false,
         attempts_before: 0,
+        asked: crate::driver::far_time::Asked::default(),
         cancelled: CancellationToken::new(),
         dispatched: true,
         request_read: true,
