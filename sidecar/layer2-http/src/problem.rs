@@ -62,6 +62,10 @@ kinds! {
     BadRequest "bad-request" 400 "http_request_error" "The request is malformed",
     /// No rule allows the call.
     RouteDenied "route-denied" 403 "http_request_denied" "No rule allows this call",
+    /// The method does not exist on this path.
+    MethodNotAllowed "method-not-allowed" 405 "http_request_error" "The method is not for this path",
+    /// The request's head did not come in time.
+    RequestTimeout "request-timeout" 408 "http_request_error" "The request did not come in time",
     /// There is no route of that name.
     UnknownRoute "unknown-route" 404 "http_request_denied" "There is no route of this name",
     /// The Host is not one this port serves.
@@ -120,6 +124,8 @@ kinds! {
     PeerSilent "peer-silent" 503 "destination_unavailable" "The far side has not been heard of",
     /// No room for another call.
     LogFull "log-full" 503 "connection_limit_reached" "There is no room for another call at present",
+    /// The local port has as many connections as it may have.
+    TooManyConnections "too-many-connections" 503 "connection_limit_reached" "The port has too many connections",
     /// The caller's wait is over; the work continues.
     WaitOver "wait-over" 504 "http_response_timeout" "The answer did not come in time; the operation continues",
     /// The deadline passed before the call was made.
@@ -151,6 +157,8 @@ pub struct Problem {
     pub executed: Option<Executed>,
     /// When to try again, in seconds.
     pub retry_after_s: Option<u64>,
+    /// The methods that the path does have, for Allow.
+    pub allow: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -175,7 +183,7 @@ impl Problem {
     #[must_use]
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { status: kind.status(), kind, detail, operation: None, executed: None, retry_after_s: None }
+        Self { status: kind.status(), kind, detail, operation: None, executed: None, retry_after_s: None, allow: None }
     }
 
     /// The outcome of a call that was cut off, or that a lost state leaves open.
@@ -183,6 +191,14 @@ impl Problem {
     pub fn outcome_unknown(operation: OperationId) -> Self {
         let detail = "outcome unknown: the call was being made when its state was lost, and may have had its effect";
         Self::new(ProblemKind::OutcomeUnknown, detail).of(operation).executed(Executed::Maybe)
+    }
+
+    /// A method that the path does not have; `allow` lists those that it has.
+    #[must_use]
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let mut problem = Self::new(ProblemKind::MethodNotAllowed, format!("this path takes {allow}"));
+        problem.allow = Some(allow);
+        problem.executed(Executed::No)
     }
 
     /// Names the operation.
@@ -265,5 +281,7 @@ fn sf_string(text: &str) -> String {
     out
 }
 
+#[cfg(test)]
+mod document;
 #[cfg(test)]
 mod tests;

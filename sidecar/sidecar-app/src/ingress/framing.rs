@@ -1,86 +1,169 @@
-//! Refuses requests whose length can be read in two ways, before the HTTP library repairs them (RFC 9112 §6.3, §11.2).
+//! Looks at every request head on its way in, and lets the HTTP library see only those that it will take.
 //!
-//! hyper takes a request with both Content-Length and Transfer-Encoding, or with a length that is repeated, and drops one
-//! of them silently. Nothing is smuggled by that here, because every request is framed anew, but whoever sends it is
-//! either broken or trying: it gets a 400. This looks at the bytes of each head on their way in; content is passed over by
-//! its length. After a chunked body it looks no more: the connection is closed after that response.
+//! What the library refuses by itself it answers with an empty response. So a head is held back until it is whole; one that
+//! `heads` refuses is replaced by a request that this engine makes up, and the service answers that with the problem: in
+//! its turn, after the responses to the good requests before it. Content is passed over by its length. After a chunked
+//! body, and after a head that may open a byte stream, it looks no more: the connection is closed after that response.
 //!
-//! Invariant: what passes is not changed, but for the head that is refused. It parses nothing but field names and one
-//! number. Test to read first: `two_framings_become_a_bad_request`.
+//! Invariants: what passes is not changed; nothing passes after a refused head; at most one head is held. Test to read
+//! first: `a_refused_head_becomes_a_request_for_its_problem`.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use bytes::BytesMut;
+use http::HeaderMap;
+use layer2_http::operation::Executed;
+use layer2_http::problem::{Problem, ProblemKind};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
-/// Octets of a head that are looked at; the server behind has a smaller bound.
-const HEAD_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// What the server behind answers with 400.
-const REFUSED: &[u8] = b"\0\r\n\r\n";
+use super::heads::{self, Next};
+
+/// What stands for a refused head.
+const MADE_UP: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nhoft-refused: 1\r\nconnection: close\r\n\r\n";
+/// The field by which the service knows it.
+const REFUSED_FIELD: &str = "hoft-refused";
+/// Octets that are read at once into a head.
+const READ_BYTES: usize = 8 * 1024;
+
+/// Why a head of this connection was refused, for its service.
+#[derive(Clone, Default)]
+pub(super) struct Refusal(Arc<Mutex<Option<Problem>>>);
+
+impl Refusal {
+    /// The problem, if the request is the one that stands for a refused head. A client that writes the field itself is told
+    /// of a refusal at most, and only of its own.
+    pub(super) fn of(&self, fields: &HeaderMap) -> Option<Problem> {
+        if !fields.contains_key(REFUSED_FIELD) {
+            return None;
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn set(&self, problem: Problem) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
+    }
+}
 
 /// A stream whose request heads are looked at.
 pub(super) struct FramingGuard<S> {
     inner: S,
     look: Look,
+    /// Read, and not looked at: never more than a head and one read.
+    held: BytesMut,
+    /// Looked at, and not handed over.
+    passed: BytesMut,
+    refusal: Refusal,
+    head_bytes_max: usize,
+    head_time_max: Duration,
+    /// Runs from the first octet of a head.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
-    /// Within a head; what was seen of it.
-    Head(Vec<u8>),
+    /// Within a head; so many octets of it have no end in them.
+    Head { seen: usize },
     /// Within content of a known length.
     Content(u64),
     /// Not looking any more.
     Past,
-    /// A head was refused: what stands for it is still to pass, then nothing more.
+    /// A head was refused: nothing more is read.
     Refused,
-    /// What stands for it passed.
-    Over,
 }
 
 impl<S> FramingGuard<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner, look: Look::Head(Vec::new()) }
+    /// Bounds a head in octets, and in time from its first one.
+    pub(super) fn new(inner: S, head_bytes_max: usize, head_time_max: Duration) -> (Self, Refusal) {
+        let refusal = Refusal::default();
+        let guard = Self {
+            inner,
+            look: Look::Head { seen: 0 },
+            held: BytesMut::new(),
+            passed: BytesMut::new(),
+            refusal: refusal.clone(),
+            head_bytes_max,
+            head_time_max,
+            deadline: None,
+        };
+        (guard, refusal)
     }
-}
 
-impl Look {
-    /// Takes what was read; how much of it may pass. What comes before a refused head is somebody's good request.
-    fn take(&mut self, all: &[u8]) -> usize {
-        let mut read = all;
-        while !read.is_empty() {
-            match self {
-                Self::Past | Self::Refused | Self::Over => break,
-                Self::Content(left) => {
-                    let passed = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
-                    *left -= passed as u64;
-                    read = &read[passed..];
-                    if *left == 0 {
-                        *self = Self::Head(Vec::new());
-                    }
+    /// Lets pass what may pass of what is held.
+    fn advance(&mut self) {
+        while !self.held.is_empty() {
+            match self.look {
+                Look::Refused => self.held.clear(),
+                Look::Past => self.pass(self.held.len()),
+                Look::Content(left) => {
+                    let octets = usize::try_from(left).unwrap_or(usize::MAX).min(self.held.len());
+                    self.pass(octets);
+                    let left = left - octets as u64;
+                    self.look = if left == 0 { Look::Head { seen: 0 } } else { Look::Content(left) };
                 }
-                Self::Head(seen) => {
+                Look::Head { seen } => {
                     // An end may straddle two reads.
-                    let from = seen.len().saturating_sub(3);
-                    let before = seen.len();
-                    seen.extend_from_slice(read);
-                    let Some(end) = head_end(&seen[from..]).map(|end| end + from) else {
-                        if seen.len() > HEAD_BYTES_MAX {
-                            *self = Self::Past;
+                    let from = seen.saturating_sub(3);
+                    let Some(end) = head_end(&self.held[from..]).map(|end| end + from) else {
+                        self.look = Look::Head { seen: self.held.len() };
+                        if self.held.len() > self.head_bytes_max {
+                            self.refuse(heads::too_large(self.head_bytes_max));
                         }
-                        break;
+                        return;
                     };
-                    let head_at = all.len() - read.len();
-                    read = &read[end - before..];
-                    *self = after_head(&seen[..end]);
-                    if *self == Self::Refused {
-                        return head_at;
-                    }
+                    self.head(end);
                 }
             }
         }
-        all.len()
+    }
+
+    /// A head of so many octets is whole.
+    fn head(&mut self, octets: usize) {
+        self.deadline = None;
+        if octets > self.head_bytes_max {
+            return self.refuse(heads::too_large(self.head_bytes_max));
+        }
+        match heads::judge(&self.held[..octets]) {
+            Ok(next) => {
+                self.pass(octets);
+                self.look = match next {
+                    Next::Head => Look::Head { seen: 0 },
+                    Next::Content(length) => Look::Content(length),
+                    Next::Past => Look::Past,
+                };
+            }
+            Err(problem) => self.refuse(problem),
+        }
+    }
+
+    fn pass(&mut self, octets: usize) {
+        let passing = self.held.split_to(octets);
+        if self.passed.is_empty() { self.passed = passing } else { self.passed.unsplit(passing) }
+    }
+
+    fn refuse(&mut self, problem: Problem) {
+        self.refusal.set(problem);
+        self.passed.extend_from_slice(MADE_UP);
+        self.look = Look::Refused;
+        self.held = BytesMut::new();
+        self.deadline = None;
+    }
+
+    /// Hands over what passed.
+    fn deliver(&mut self, buf: &mut ReadBuf<'_>) {
+        let octets = self.passed.len().min(buf.remaining());
+        buf.put_slice(&self.passed.split_to(octets));
+        if self.passed.is_empty() {
+            // An idle connection holds no memory for heads.
+            self.passed = BytesMut::new();
+            if self.held.is_empty() {
+                self.held = BytesMut::new();
+            }
+        }
     }
 }
 
@@ -90,56 +173,75 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
     ends.iter().filter_map(|end| Some(bytes.windows(end.len()).position(|window| window == *end)? + end.len())).min()
 }
 
-/// What follows a head.
-fn after_head(head: &[u8]) -> Look {
-    let (mut lengths, mut codings) = (Vec::new(), 0);
-    for line in head.split(|byte| *byte == b'\n').skip(1) {
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
-        let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
-        if name.eq_ignore_ascii_case(b"content-length") {
-            lengths.push(value);
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            codings += 1;
+fn late(after: Duration) -> Problem {
+    let detail = format!("the head was not whole after {} s", after.as_secs());
+    Problem::new(ProblemKind::RequestTimeout, detail).executed(Executed::No)
+}
+
+impl<S: AsyncRead + Unpin> FramingGuard<S> {
+    /// Content goes straight through; what was read beyond it is held.
+    fn poll_content(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let read = buf.filled().len() - before;
+        if let Look::Content(left) = self.look {
+            let content = usize::try_from(left).unwrap_or(usize::MAX).min(read);
+            self.held.extend_from_slice(&buf.filled()[before + content..]);
+            buf.set_filled(before + content);
+            let left = left - content as u64;
+            self.look = if left == 0 { Look::Head { seen: 0 } } else { Look::Content(left) };
         }
+        Poll::Ready(Ok(()))
     }
-    match (lengths.as_slice(), codings) {
-        ([], 0) => Look::Head(Vec::new()),
-        ([], 1) => Look::Past,
-        // A length that is no number is for the server behind to refuse.
-        ([length], 0) => match std::str::from_utf8(length).ok().and_then(|text| text.parse().ok()) {
-            Some(0) => Look::Head(Vec::new()),
-            Some(length) => Look::Content(length),
-            None => Look::Past,
-        },
-        _ => Look::Refused,
+
+    /// Reads on in a head. Ready with `false` at the end of the stream.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        self.held.reserve(READ_BYTES);
+        match tokio_util::io::poll_read_buf(Pin::new(&mut self.inner), cx, &mut self.held) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(_)) => {
+                self.advance();
+                Poll::Ready(Ok(true))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending if self.held.is_empty() => {
+                // Idle: no memory for heads.
+                self.held = BytesMut::new();
+                Poll::Pending
+            }
+            Poll::Pending => {
+                let max = self.head_time_max;
+                let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(max)));
+                ready!(deadline.as_mut().poll(cx));
+                self.refuse(late(max));
+                Poll::Ready(Ok(true))
+            }
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for FramingGuard<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.look {
-            Look::Refused => {
-                this.look = Look::Over;
-                buf.put_slice(&REFUSED[..REFUSED.len().min(buf.remaining())]);
+        loop {
+            if !this.held.is_empty() && this.passed.is_empty() && !matches!(this.look, Look::Head { .. }) {
+                this.advance();
+            }
+            if !this.passed.is_empty() {
+                this.deliver(buf);
                 return Poll::Ready(Ok(()));
             }
-            // Not an end: that would cancel a good request that is still being answered. The server closes by itself.
-            Look::Over => return Poll::Pending,
-            Look::Head(_) | Look::Content(_) | Look::Past => {}
-        }
-        let before = buf.filled().len();
-        let result = Pin::new(&mut this.inner).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = result {
-            let passes = this.look.take(&buf.filled()[before..]);
-            buf.set_filled(before + passes);
-            if passes == 0 && this.look == Look::Refused {
-                // Nothing read would mean the end.
-                this.look = Look::Over;
-                buf.put_slice(&REFUSED[..REFUSED.len().min(buf.remaining())]);
+            match this.look {
+                // Not an end: that would cancel a good request that is still being answered. The server closes by itself.
+                Look::Refused => return Poll::Pending,
+                Look::Content(_) | Look::Past => return this.poll_content(cx, buf),
+                Look::Head { .. } => {
+                    if !ready!(this.poll_head(cx))? {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
             }
         }
-        result
     }
 }
 
@@ -172,44 +274,85 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FramingGuard<S> {
 #[cfg(test)]
 mod tests {
     //! The guard alone, with every way of cutting its input.
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
-    fn passes(bytes: &[u8], step: usize) -> bool {
-        let mut look = Look::Head(Vec::new());
-        bytes.chunks(step).all(|piece| look.take(piece) == piece.len() && look != Look::Refused)
+    const HEAD_MAX: usize = 300;
+
+    /// What passes of the octets when they come in such pieces, and what was refused.
+    async fn passes(octets: &[u8], step: usize) -> (Vec<u8>, Option<Problem>) {
+        let (mut client, server) = tokio::io::duplex(step);
+        let (mut guard, refusal) = FramingGuard::new(server, HEAD_MAX, Duration::from_secs(60));
+        let sent = octets.to_vec();
+        let client = tokio::spawn(async move {
+            let _ = client.write_all(&sent).await;
+            let _ = client.shutdown().await;
+            // Kept: an end of both directions is no matter of this test.
+            client
+        });
+        let mut out = Vec::new();
+        let mut piece = [0; 64];
+        // A refused connection has no end: the server closes it.
+        while let Ok(Ok(read @ 1..)) = tokio::time::timeout(Duration::from_millis(200), guard.read(&mut piece)).await {
+            out.extend_from_slice(&piece[..read]);
+        }
+        drop(guard);
+        let _ = client.await;
+        let problem = refusal.0.lock().unwrap().take();
+        (out, problem)
     }
 
-    #[test]
-    fn what_comes_before_a_refused_head_passes() {
+    #[tokio::test]
+    async fn a_refused_head_becomes_a_request_for_its_problem() {
         let good = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
-        let both = [&good[..], b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n"].concat();
-        let mut look = Look::Head(Vec::new());
-        assert_eq!(look.take(&both), good.len());
-        assert_eq!(look, Look::Refused);
-    }
-
-    #[test]
-    fn two_framings_become_a_bad_request() {
-        let heads: [&[u8]; 4] = [
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-            b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n",
-            b"POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
-            b"POST / HTTP/1.1\nTransfer-Encoding: chunked\nTransfer-Encoding: identity\n\n",
-        ];
-        for head in heads {
-            for step in [1, 2, 3, 7, 1000] {
-                assert!(!passes(head, step), "{}", String::from_utf8_lossy(head));
-            }
+        let bad = b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nGET /after HTTP/1.1\r\n\r\n";
+        for step in [1, 2, 3, 7, 1000] {
+            let (passed, problem) = passes(&[&good[..], bad].concat(), step).await;
+            assert_eq!(String::from_utf8_lossy(&passed), String::from_utf8_lossy(&[&good[..], MADE_UP].concat()));
+            assert_eq!(problem.unwrap().kind, ProblemKind::BadRequest);
         }
     }
 
-    #[test]
-    fn content_is_passed_over_and_the_next_head_is_looked_at() {
-        let good = b"POST / HTTP/1.1\r\nContent-Length: 44\r\n\r\nContent-Length: 1\r\nTransfer-Encoding: x\r\n\r\n..GET / HTTP/1.1\r\n\r\n";
-        let bad = [&good[..], b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n"].concat();
-        for step in [1, 2, 5, 1000] {
-            assert!(passes(good, step));
-            assert!(!passes(&bad, step));
+    #[tokio::test]
+    async fn what_is_good_passes_as_it_is() {
+        let inner = "Content-Length: 1\r\nTransfer-Encoding: x\r\n\r\n..";
+        let all = format!(
+            "POST /1 HTTP/1.1\r\nContent-Length: {}\r\n\r\n{inner}GET /2 HTTP/1.1\r\n\r\n\r\nGET /3 HTTP/1.1\nHost: a\n\n\
+             POST /4 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nnot looked at\0\r\n\r\n",
+            inner.len()
+        );
+        for step in [1, 2, 5, 64, 1000] {
+            let (passed, problem) = passes(all.as_bytes(), step).await;
+            assert_eq!(String::from_utf8_lossy(&passed), all);
+            assert_eq!(problem, None);
         }
+    }
+
+    #[tokio::test]
+    async fn a_head_beyond_the_bound_is_refused_before_it_ends() {
+        let long = format!("GET / HTTP/1.1\r\nX-Long: {}\r\n\r\n", "v".repeat(HEAD_MAX));
+        for step in [1, 90, 100_000] {
+            let (passed, problem) = passes(long.as_bytes(), step).await;
+            assert_eq!(String::from_utf8_lossy(&passed), String::from_utf8_lossy(MADE_UP));
+            assert_eq!(problem.unwrap().kind, ProblemKind::FieldsTooLarge);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_that_stops_is_refused_in_time_and_an_idle_connection_is_not() {
+        let (mut client, server) = tokio::io::duplex(1000);
+        let (mut guard, refusal) = FramingGuard::new(server, HEAD_MAX, Duration::from_millis(20));
+        let mut piece = [0; 200];
+        let idle = tokio::time::timeout(Duration::from_millis(100), guard.read(&mut piece)).await;
+        assert!(idle.is_err(), "nothing was sent, and something passed");
+        client.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+        let read = guard.read(&mut piece).await.unwrap();
+        assert_eq!(&piece[..read], MADE_UP);
+        let mut fields = HeaderMap::new();
+        assert_eq!(refusal.of(&fields), None);
+        fields.insert(REFUSED_FIELD, http::HeaderValue::from_static("1"));
+        assert_eq!(refusal.of(&fields).unwrap().kind, ProblemKind::RequestTimeout);
+        assert_eq!(refusal.of(&fields), None, "it is told once");
     }
 }

@@ -8,8 +8,10 @@
 //! the far side does, and decides again. Test to read first: `tests/line`.
 
 mod asynchronous;
+mod crowd;
 mod events;
 mod framing;
+mod heads;
 mod operations;
 mod request;
 mod response;
@@ -31,17 +33,18 @@ use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::target::{self, Target};
 use sidecar_config::Config;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use self::crowd::Crowd;
 use self::framing::FramingGuard;
 use crate::body::{self, BoxedBody};
 use crate::exchange::DriverHandle;
 
-/// How long a connection may take for its header section.
-const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
-/// Header lines of one request.
-const HEADER_LINES_MAX: usize = 256;
+/// How long a request's head may take from its first octet.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(20);
+/// How long a connection may be idle, the time of a head included.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(40);
 
 /// A target that a route names.
 #[derive(Clone, Debug)]
@@ -60,7 +63,7 @@ pub struct Ingress {
     body_max: u64,
     header_bytes_max: usize,
     section: SectionLimit,
-    connections: Arc<Semaphore>,
+    crowd: Crowd,
     compress: bool,
     far_side: String,
     /// Who calls here, where that is known.
@@ -89,7 +92,7 @@ impl Ingress {
             body_max: config.limits.body_max.as_u64(),
             header_bytes_max,
             section: SectionLimit::new(header_bytes_max),
-            connections: Arc::new(Semaphore::new(usize::try_from(config.limits.connections).unwrap_or(usize::MAX))),
+            crowd: Crowd::new(usize::try_from(config.limits.connections).unwrap_or(usize::MAX)),
             compress: config.modes.send == sidecar_config::Mode::Sealed,
             far_side: config.remote.name.to_string(),
             caller: caller(&config.local),
@@ -103,7 +106,8 @@ impl Ingress {
 
     async fn handle(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Response<BoxedBody> {
         let head_only = request.method() == Method::HEAD;
-        let chunked = request.headers().contains_key(http::header::TRANSFER_ENCODING);
+        let unseen =
+            [http::header::TRANSFER_ENCODING, http::header::UPGRADE].iter().any(|name| request.headers().contains_key(name));
         let result = if request.method() == Method::CONNECT {
             Err(Problem::new(
                 ProblemKind::UpgradeFailed,
@@ -115,8 +119,8 @@ impl Ingress {
             request::call(Arc::clone(&self), request, client).await
         };
         let mut response = result.unwrap_or_else(|problem| response::of_problem(&problem, &self.pseudonym, head_only));
-        if chunked {
-            // The guard of the framing sees only as far as the first chunked body.
+        if unseen {
+            // The guard of the framing sees only as far as the first chunked body or upgrade.
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         response
@@ -135,13 +139,19 @@ pub async fn serve(ingress: Arc<Ingress>, listener: TcpListener, stop: Cancellat
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &ingress.connections) => accepted,
+            accepted = accept(&listener, &ingress.crowd) => accepted,
         };
-        let Some((stream, client, permit)) = accepted else { continue };
-        let connection = connection(Arc::clone(&ingress), stream, client, stop.clone());
+        let Some((mut stream, client, waiting)) = accepted else { continue };
+        let (ingress, stop) = (Arc::clone(&ingress), stop.clone());
         tasks.spawn(async move {
-            connection.await;
-            drop(permit);
+            let place = tokio::select! {
+                () = stop.cancelled() => return,
+                place = ingress.crowd.enter(&mut stream, waiting, &ingress.pseudonym) => place,
+            };
+            if let Some(place) = place {
+                connection(ingress, stream, client, stop).await;
+                drop(place);
+            }
         });
     }
     drop(listener);
@@ -149,13 +159,10 @@ pub async fn serve(ingress: Arc<Ingress>, listener: TcpListener, stop: Cancellat
     tasks.wait().await;
 }
 
-async fn accept(
-    listener: &TcpListener,
-    connections: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, crowd: &Crowd) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let waiting = crowd.room().await?;
     match listener.accept().await {
-        Ok((stream, client)) => Some((stream, client, permit)),
+        Ok((stream, client)) => Some((stream, client, waiting)),
         Err(error) => {
             // Out of file descriptors, most likely: trying at once would only spin.
             tracing::warn!(%error, "a connection could not be accepted");
@@ -168,21 +175,27 @@ async fn accept(
 async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let buffer_max = ingress.header_bytes_max.saturating_add(16 * 1024).max(64 * 1024);
+    let (guard, refusal) = FramingGuard::new(stream, buffer_max, HEADER_TIME_MAX);
     let stopping = stop.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let ingress = Arc::clone(&ingress);
+        let (ingress, refused) = (Arc::clone(&ingress), refusal.of(request.headers()));
         // Streams of events end with the engine.
         request.extensions_mut().insert(stopping.clone());
-        async move { Ok::<_, Infallible>(ingress.handle(request, client).await) }
+        async move {
+            Ok::<_, Infallible>(match refused {
+                Some(problem) => response::of_problem(&problem, &ingress.pseudonym, false),
+                None => ingress.handle(request, client).await,
+            })
+        }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME_MAX)
-        .max_headers(HEADER_LINES_MAX)
+        .header_read_timeout(IDLE_TIME_MAX)
+        .max_headers(heads::HEADER_LINES_MAX)
         .max_buf_size(buffer_max)
         .half_close(false);
-    let served = builder.serve_connection(TokioIo::new(FramingGuard::new(stream)), service);
+    let served = builder.serve_connection(TokioIo::new(guard), service);
     tokio::pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,

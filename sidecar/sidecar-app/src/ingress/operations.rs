@@ -80,7 +80,7 @@ pub(super) async fn answer(ingress: &Ingress, request: &Request<Incoming>) -> Re
     let place = Place::of(request.uri().path())?;
     let method = request.method();
     if !place.allow().split(", ").any(|allowed| allowed == method.as_str()) {
-        return Ok(not_allowed(ingress, &place));
+        return Err(Problem::method_not_allowed(place.allow()));
     }
     let stop = request.extensions().get::<CancellationToken>().cloned().unwrap_or_default();
     match place {
@@ -95,15 +95,6 @@ pub(super) async fn answer(ingress: &Ingress, request: &Request<Incoming>) -> Re
             Ok(json(200, serde_json::to_vec(&report).unwrap_or_default()))
         }
     }
-}
-
-fn not_allowed(ingress: &Ingress, place: &Place) -> Response<BoxedBody> {
-    let allow = place.allow();
-    let mut problem = Problem::new(ProblemKind::BadRequest, format!("this takes {allow}, and no other method"));
-    problem.status = StatusCode::METHOD_NOT_ALLOWED.as_u16();
-    let mut response = response::of_problem(&problem, &ingress.pseudonym, false);
-    response.headers_mut().insert(http::header::ALLOW, HeaderValue::from_static(allow));
-    response
 }
 
 /// `?state=a,b&state=c&limit=N`.

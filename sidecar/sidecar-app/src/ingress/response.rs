@@ -60,6 +60,9 @@ pub(super) fn of_problem(problem: &Problem, pseudonym: &str, head_only: bool) ->
     put(&mut response, "content-type", problem::CONTENT_TYPE);
     put(&mut response, "cache-control", "no-store");
     put(&mut response, "proxy-status", &problem.proxy_status_field(pseudonym));
+    if let Some(methods) = problem.allow {
+        put(&mut response, "allow", methods);
+    }
     if let Some(seconds) = problem.retry_after_s {
         put(&mut response, "retry-after", &seconds.to_string());
     }

@@ -33,6 +33,7 @@ mod operations;
 mod outages;
 mod pods;
 mod probe;
+mod problems;
 mod process;
 mod programs;
 mod recovery;
