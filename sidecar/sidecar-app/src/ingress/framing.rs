@@ -66,8 +66,13 @@ pub(super) struct FramingGuard<S> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
-    /// Within a head; so many octets of it have no end in them.
-    Head { seen: usize },
+    /// Within a head.
+    Head {
+        /// Octets that have no end in them.
+        seen: usize,
+        /// Of these, octets that were looked at as a beginning.
+        judged: usize,
+    },
     /// Within content of a known length.
     Content(u64),
     /// Not looking any more.
@@ -76,13 +81,17 @@ enum Look {
     Refused,
 }
 
+impl Look {
+    const NEW_HEAD: Self = Self::Head { seen: 0, judged: 0 };
+}
+
 impl<S> FramingGuard<S> {
     /// Bounds a head in octets, and in time from its first one.
     pub(super) fn new(inner: S, head_bytes_max: usize, head_time_max: Duration) -> (Self, Refusal) {
         let refusal = Refusal::default();
         let guard = Self {
             inner,
-            look: Look::Head { seen: 0 },
+            look: Look::NEW_HEAD,
             held: BytesMut::new(),
             passed: BytesMut::new(),
             refusal: refusal.clone(),
@@ -103,21 +112,29 @@ impl<S> FramingGuard<S> {
                     let octets = usize::try_from(left).unwrap_or(usize::MAX).min(self.held.len());
                     self.pass(octets);
                     let left = left - octets as u64;
-                    self.look = if left == 0 { Look::Head { seen: 0 } } else { Look::Content(left) };
+                    self.look = if left == 0 { Look::NEW_HEAD } else { Look::Content(left) };
                 }
-                Look::Head { seen } => {
+                Look::Head { seen, judged } => {
                     // An end may straddle two reads.
                     let from = seen.saturating_sub(3);
                     let Some(end) = head_end(&self.held[from..]).map(|end| end + from) else {
-                        self.look = Look::Head { seen: self.held.len() };
-                        if self.held.len() > self.head_bytes_max {
-                            self.refuse(heads::too_large(self.head_bytes_max));
-                        }
-                        return;
+                        return self.beginning(judged);
                     };
                     self.head(end);
                 }
             }
+        }
+    }
+
+    /// A head has no end yet. Looked at whenever it has doubled, so that one that comes octet by octet costs little.
+    fn beginning(&mut self, judged: usize) {
+        let seen = self.held.len();
+        let again = seen >= judged.saturating_mul(2);
+        self.look = Look::Head { seen, judged: if again { seen } else { judged } };
+        if seen > self.head_bytes_max {
+            self.refuse(heads::too_large(self.head_bytes_max));
+        } else if again && let Err(problem) = heads::judge_beginning(&self.held) {
+            self.refuse(problem);
         }
     }
 
@@ -131,7 +148,7 @@ impl<S> FramingGuard<S> {
             Ok(next) => {
                 self.pass(octets);
                 self.look = match next {
-                    Next::Head => Look::Head { seen: 0 },
+                    Next::Head => Look::NEW_HEAD,
                     Next::Content(length) => Look::Content(length),
                     Next::Past => Look::Past,
                 };
@@ -189,7 +206,7 @@ impl<S: AsyncRead + Unpin> FramingGuard<S> {
             self.held.extend_from_slice(&buf.filled()[before + content..]);
             buf.set_filled(before + content);
             let left = left - content as u64;
-            self.look = if left == 0 { Look::Head { seen: 0 } } else { Look::Content(left) };
+            self.look = if left == 0 { Look::NEW_HEAD } else { Look::Content(left) };
         }
         Poll::Ready(Ok(()))
     }

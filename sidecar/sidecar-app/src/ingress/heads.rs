@@ -67,6 +67,22 @@ pub(super) fn judge(head: &[u8]) -> Result<Next, Problem> {
     framing.next(request.version == Some(1))
 }
 
+/// Looks at the beginning of a head: what no end can make good is refused without waiting for one.
+///
+/// # Errors
+/// With the problem to answer instead.
+pub(super) fn judge_beginning(beginning: &[u8]) -> Result<(), Problem> {
+    let mut lines = [httparse::EMPTY_HEADER; HEADER_LINES_MAX];
+    match httparse::Request::new(&mut lines).parse(beginning) {
+        Err(httparse::Error::TooManyHeaders) => Err(too_many_lines()),
+        // An HTTP/2 preface is one too.
+        Err(error) if !HTTP2.starts_with(beginning) && !beginning.starts_with(HTTP2) => {
+            Err(bad(format!("the head is not HTTP/1.1: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The head is larger than `max` octets.
 pub(super) fn too_large(max: usize) -> Problem {
     Problem::new(ProblemKind::FieldsTooLarge, format!("the head has more than {max} octets")).executed(Executed::No)
@@ -165,6 +181,17 @@ mod tests {
         ] {
             let (status, detail) = refused(&format!("{GOOD}{fields}\r\n"));
             assert!(status == 400 && detail.contains(words), "{status} {detail} for {fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_beginning_that_no_end_can_make_good_is_refused() {
+        for hopeless in [&b"\x16\x03\x01\x02"[..], b"GE(T", b"GET / HTTP/1.1\r\nX Space: a\r\n"] {
+            assert_eq!(judge_beginning(hopeless).unwrap_err().status, 400);
+        }
+        for hopeful in [&b""[..], b"G", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\nX-Y", b"PRI * HTTP/2.0\r", b"\r\n"]
+        {
+            assert_eq!(judge_beginning(hopeful), Ok(()));
         }
     }
 

@@ -95,7 +95,17 @@ fn paths_and_methods_that_the_port_does_not_have_are_problems() {
 #[test]
 fn a_connection_too_many_is_told_so_and_the_next_one_is_served() {
     let line = Line::start(&Options { near: Box::new(|file| file.limits.connections = 3), ..Options::default() });
-    let held: Vec<_> = (0..3).map(|_| line.door().connect().unwrap()).collect();
+    let request = format!("GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n\r\n", line.url("/fixed/2"), line.upstream.port);
+    let held: Vec<_> = (0..3)
+        .map(|_| {
+            // Only one that was answered surely has a place.
+            let mut conn = line.door().connect().unwrap();
+            conn.write(request.as_bytes()).unwrap();
+            let head = conn.read_head().unwrap().unwrap();
+            assert_eq!(head.response_body("GET").rest(&mut conn).unwrap().len(), 2);
+            conn
+        })
+        .collect();
     let answers: Vec<_> = (0..2)
         .map(|_| {
             let (door, url) = (line.door(), line.url("/fixed/1"));
