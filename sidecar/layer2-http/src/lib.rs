@@ -4,9 +4,10 @@
 //! arguments; no parser panics, whatever it is given, or allocates more than its limit. It moves no bytes:
 //! `layer1-replication` carries the records, `sidecar-app` makes and takes the calls.
 //! Map: [`fields`], [`bhttp`], [`envelope`], [`head`], [`fin`] and [`body`] are what records hold; [`target`],
-//! [`policy`], [`addresses`] and [`guard`] say what is allowed; [`prefer`] says what a caller wants; [`hop`] and
-//! [`problem`] are HTTP's own rules for intermediaries; [`operation`], [`event`], [`near`] and [`far`] are the state of calls,
-//! with [`deadline`], [`range`] and [`report`] for what is asked about them and [`entry`] for what of it is durable. Test to read first: `head::tests::a_request_head_reads_back_as_written`.
+//! [`policy`], [`addresses`] and [`guard`] say what is allowed, [`quota`] how much; [`freshness`] and [`shelf`] are the cache;
+//! [`prefer`] says what a caller wants; [`hop`] and [`problem`] are HTTP's own rules for intermediaries; [`operation`],
+//! [`event`], [`near`] and [`far`] are the state of calls, with [`deadline`], [`range`] and [`report`] for what is asked about
+//! them and [`entry`] for what of it is durable. Test to read first: `head::tests::a_request_head_reads_back_as_written`.
 
 pub mod addresses;
 pub mod bhttp;
@@ -19,6 +20,7 @@ pub mod event;
 pub mod far;
 pub mod fields;
 pub mod fin;
+pub mod freshness;
 pub mod guard;
 pub mod head;
 pub mod hop;
@@ -32,8 +34,10 @@ pub mod operation;
 pub mod policy;
 pub mod prefer;
 pub mod problem;
+pub mod quota;
 pub mod range;
 pub mod report;
+pub mod shelf;
 pub mod target;
 
 pub use envelope::Envelope;

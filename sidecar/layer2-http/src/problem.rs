@@ -66,6 +66,10 @@ kinds! {
     MethodNotAllowed "method-not-allowed" 405 "http_request_error" "The method is not for this path",
     /// The request's head did not come in time.
     RequestTimeout "request-timeout" 408 "http_request_error" "The request did not come in time",
+    /// More than the rule's quota.
+    QuotaExceeded "quota-exceeded" 429 "http_request_denied" "The quota of this rule is used up",
+    /// Nothing is kept, and the caller wants nothing else.
+    NotCached "not-cached" 504 "proxy_internal_response" "No response to this request is kept",
     /// There is no route of that name.
     UnknownRoute "unknown-route" 404 "http_request_denied" "There is no route of this name",
     /// The Host is not one this port serves.
