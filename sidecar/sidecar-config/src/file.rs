@@ -11,7 +11,9 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cache::Cache,
     quantity,
+    quota::Quota,
     rule::Retry,
     section::{EndpointKind, Folders, Heartbeat, Identity, Limits, Log, Mirror, Outbox, State},
 };
@@ -258,13 +260,31 @@ pub struct OutboundRule {
     /// How long a caller is held before it is told to come back for the answer. Default: 60s.
     #[serde(with = "quantity::duration", default = "default_timeout")]
     pub timeout: Duration,
+    /// How much all calls of the rule together may use. Default: no bound.
+    #[serde(default, skip_serializing_if = "Quota::is_default")]
+    pub quota: Quota,
+    /// How much the calls from one client address may use. Default: no bound.
+    #[serde(default, skip_serializing_if = "Quota::is_default")]
+    pub caller_quota: Quota,
+    /// Whether responses are kept to be used again. Default: they are not.
+    #[serde(default, skip_serializing_if = "Cache::is_default")]
+    pub cache: Cache,
 }
 
 impl OutboundRule {
     /// A rule for every caller, without a route.
     #[must_use]
     pub fn new(name: &str, destinations: Vec<Destination>) -> Self {
-        Self { name: name.to_owned(), destinations, callers: Vec::new(), target: None, timeout: default_timeout() }
+        Self {
+            name: name.to_owned(),
+            destinations,
+            callers: Vec::new(),
+            target: None,
+            timeout: default_timeout(),
+            quota: Quota::default(),
+            caller_quota: Quota::default(),
+            cache: Cache::default(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! configuration. It does no I/O but [`load`], and does not look whether folders, keys and ports are usable.
 //! Test to read first: `the_smallest_file_is_enough` in `read/tests.rs`.
 
+mod cache;
 mod check;
 mod config;
 mod explain;
@@ -16,6 +17,7 @@ mod overrides;
 mod places;
 mod problem;
 mod quantity;
+mod quota;
 mod read;
 mod rule;
 mod section;
@@ -25,12 +27,14 @@ pub use bytesize::ByteSize;
 pub use ipnet::IpNet;
 pub use url::Url;
 
+pub use cache::Cache;
 pub use config::{Config, Inbound, Listen, Local, Mode, Modes, Outbound, Remote};
 pub use file::ConfigFile;
 pub use name::{NAME_CHARS_MAX, Name};
 pub use overrides::Overrides;
 pub use problem::{ConfigErrors, Place, Problem, Refusal};
 pub use quantity::{format_duration, format_size, parse_duration, parse_size};
+pub use quota::Quota;
 pub use read::{FILE_BYTES_MAX, load, load_with, parse, parse_with};
 pub use rule::{Destination, HostPattern, InboundRule, OutboundRule, Retry, Scheme};
 pub use section::{

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{name::Name, problem::Refusal};
+use crate::{cache::Cache, name::Name, problem::Refusal, quota::Quota};
 
 /// A rule for calls to the far side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,12 @@ pub struct OutboundRule {
     pub target: Option<Url>,
     /// How long a caller is held before it is told to come back for the answer.
     pub timeout: Duration,
+    /// How much all calls of the rule together may use.
+    pub quota: Quota,
+    /// How much the calls from one client address may use.
+    pub caller_quota: Quota,
+    /// Whether responses are kept to be used again.
+    pub cache: Cache,
 }
 
 /// A rule for calls from the far side.

@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Duration};
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::quantity;
+use crate::{cache::Cache, quantity};
 
 /// What an endpoint is named by (wire format §13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +266,9 @@ pub struct Limits {
     /// Most bytes of one body that are sent ahead of its reader. Default: 64Mi.
     #[serde(with = "quantity::size")]
     pub stream_window: ByteSize,
+    /// Most bytes of kept responses, of all rules with a cache together. Default: 32Mi.
+    #[serde(with = "quantity::size", skip_serializing_if = "Cache::is_usual_total")]
+    pub cache_bytes: ByteSize,
 }
 
 impl Default for Limits {
@@ -276,6 +279,7 @@ impl Default for Limits {
             connections: 1024,
             max_in_flight: 256,
             stream_window: ByteSize::mib(64),
+            cache_bytes: Cache::usual_total(),
         }
     }
 }
@@ -288,6 +292,9 @@ pub struct Log {
     pub format: LogFormat,
     /// Least important line that is written. Default: `info`.
     pub level: LogLevel,
+    /// Whether each call has a line at its end, whatever the level. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub access: bool,
 }
 
 /// Shape of a log line.

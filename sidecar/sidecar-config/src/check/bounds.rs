@@ -26,6 +26,8 @@ const PACKET_MAX: ByteSize = ByteSize::tib(1);
 /// Bounds of a header section (wire format §14).
 const HEADER_MIN: ByteSize = ByteSize::kib(1);
 const HEADER_MAX: ByteSize = ByteSize::mib(1);
+/// Smallest cache that holds a response.
+const CACHE_MIN: ByteSize = ByteSize::kib(64);
 /// Window of a stream before the peer has announced one.
 const STREAM_WINDOW_MIN: ByteSize = ByteSize::mib(1);
 /// A mirror is not asked to carry more files than this for an idle engine.
@@ -159,6 +161,7 @@ pub(super) fn limits(limits: &Limits, problems: &mut Problems) {
     size_within("limits.bodyMax", limits.body_max, ByteSize::b(1), None, problems);
     size_within("limits.headerBytes", limits.header_bytes, HEADER_MIN, Some(HEADER_MAX), problems);
     size_within("limits.streamWindow", limits.stream_window, STREAM_WINDOW_MIN, None, problems);
+    size_within("limits.cacheBytes", limits.cache_bytes, CACHE_MIN, None, problems);
     for (field, count) in [("limits.connections", limits.connections), ("limits.maxInFlight", limits.max_in_flight)] {
         if count == 0 {
             problems.add(field, "is 0: no call could be made", "write at least 1");

@@ -8,6 +8,7 @@ mod callers;
 mod destinations;
 mod folders;
 mod listen;
+mod near_side;
 mod rules;
 mod sides;
 mod targets;
@@ -60,7 +61,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
     let mut limits = file.limits;
     bounds::limits(&limits, &mut problems);
     limits.stream_window = limits.stream_window.min(state.receive_pool);
-    let outbound = rules::outbound(&file.outbound, &mut problems);
+    let outbound = rules::outbound(&file.outbound, &limits, &mut problems);
     let inbound = rules::inbound(&file.inbound, limits.body_max, base_dir, &mut problems);
 
     match (local, remote, modes, listen) {

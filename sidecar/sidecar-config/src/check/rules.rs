@@ -8,23 +8,31 @@ use std::{net::IpAddr, path::Path};
 use bytesize::ByteSize;
 use ipnet::IpNet;
 
-use super::{bounds, callers, destinations::destinations, folders, targets};
+use super::{bounds, callers, destinations::destinations, folders, near_side, targets};
 use crate::{
     file,
     name::Name,
     problem::{Problems, Refusal},
     quantity::format_size,
     rule::{InboundRule, OutboundRule, Scheme},
+    section::Limits,
 };
 
-pub(super) fn outbound(file: &file::Outbound, problems: &mut Problems) -> Vec<OutboundRule> {
+pub(super) fn outbound(file: &file::Outbound, limits: &Limits, problems: &mut Problems) -> Vec<OutboundRule> {
     let names: Vec<&str> = file.allow.iter().map(|rule| rule.name.as_str()).collect();
     names_differ("outbound.allow", &names, problems);
     let rules = file.allow.iter().enumerate();
-    rules.filter_map(|(index, rule)| outbound_rule(&format!("outbound.allow[{index}]"), rule, problems)).collect()
+    rules
+        .filter_map(|(index, rule)| outbound_rule(&format!("outbound.allow[{index}]"), rule, limits, problems))
+        .collect()
 }
 
-fn outbound_rule(field: &str, file: &file::OutboundRule, problems: &mut Problems) -> Option<OutboundRule> {
+fn outbound_rule(
+    field: &str,
+    file: &file::OutboundRule,
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<OutboundRule> {
     let name = problems.take(format!("{field}.name"), Name::new(&file.name));
     let destinations = destinations(field, &file.destinations, problems);
     let callers = file.callers.iter().enumerate();
@@ -32,6 +40,9 @@ fn outbound_rule(field: &str, file: &file::OutboundRule, problems: &mut Problems
         .map(|(index, caller)| (format!("{field}.callers[{index}].serviceAccount"), caller.service_account.as_str()));
     let callers = callers::listed(callers, problems);
     bounds::duration(&format!("{field}.timeout"), file.timeout, problems);
+    near_side::quota(&format!("{field}.quota"), &file.quota, limits.max_in_flight, problems);
+    near_side::quota(&format!("{field}.callerQuota"), &file.caller_quota, limits.max_in_flight, problems);
+    near_side::cache(&format!("{field}.cache"), &file.cache, limits.cache_bytes, problems);
     let target_field = format!("{field}.target");
     let target = match &file.target {
         None => None,
@@ -41,7 +52,8 @@ fn outbound_rule(field: &str, file: &file::OutboundRule, problems: &mut Problems
     if let Some(target) = &target {
         targets::are_covered(&target_field, target, &destinations, problems);
     }
-    Some(OutboundRule { name, destinations, callers, target, timeout: file.timeout })
+    let (timeout, quota, caller_quota, cache) = (file.timeout, file.quota, file.caller_quota, file.cache);
+    Some(OutboundRule { name, destinations, callers, target, timeout, quota, caller_quota, cache })
 }
 
 pub(super) fn inbound(

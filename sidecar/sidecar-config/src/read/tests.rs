@@ -3,6 +3,8 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use super::*;
+
+mod near_side;
 use crate::{
     config::Mode,
     file::Destination,

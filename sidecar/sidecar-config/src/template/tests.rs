@@ -70,6 +70,8 @@ fn everything() -> ConfigFile {
         callers: vec![Caller { service_account: "billing".to_owned() }],
         target: Some("https://erp.example/".to_owned()),
         timeout: crate::parse_duration("60s").unwrap(),
+        // What a beginner need not know is in docs/cache-and-quotas.md.
+        ..OutboundRule::new("erp", Vec::new())
     }];
     file.inbound.allow = vec![InboundRule {
         name: "crm".to_owned(),
