@@ -26,7 +26,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::canary::Folder;
 use crate::exchange::DriverHandle;
-use crate::status::{BacklogAges, EngineStatus, FolderView};
+use crate::ingress::cache::Cache;
+use crate::ingress::quotas::Quotas;
+use crate::status::{BacklogAges, EngineStatus, FolderView, NearSideView, RefusedView};
 
 /// How long the driver may take to answer before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,11 +48,12 @@ const GRACE: Duration = Duration::from_secs(1);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// What the engine says of itself to the probes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Health {
     started: AtomicBool,
     ready: AtomicBool,
     folders: OnceLock<Vec<Arc<Folder>>>,
+    near_side: OnceLock<(Arc<Quotas>, Arc<Cache>)>,
 }
 
 impl Health {
@@ -73,6 +76,25 @@ impl Health {
     #[must_use]
     pub fn folders(&self) -> Vec<FolderView> {
         self.folders.get().into_iter().flatten().map(|folder| folder.view()).collect()
+    }
+
+    /// The counters of the local port. Said once.
+    pub(crate) fn set_near_side(&self, counted: (Arc<Quotas>, Arc<Cache>)) {
+        let _ = self.near_side.set(counted);
+    }
+
+    /// What the local port counted.
+    fn near_side(&self) -> NearSideView {
+        let Some((quotas, cache)) = self.near_side.get() else { return NearSideView::default() };
+        let refused = quotas.refused().into_iter().map(|(rule, bound, calls)| RefusedView { rule, bound, calls });
+        let counts = cache.counts();
+        NearSideView {
+            quota_refused: refused.collect(),
+            cache_outcomes: counts.outcomes,
+            cache_bytes: counts.bytes,
+            cache_responses: counts.responses,
+            cache_evicted: counts.evicted,
+        }
     }
 
     /// Did [`Self::set_started`] happen?
@@ -223,6 +245,7 @@ impl Admin {
             asking.left = None;
             let mut status = answer.ok_or(NoStatus::Ended)?;
             status.folders = self.health.folders();
+            status.near_side = self.health.near_side();
             asking.ages.observe(self.began.elapsed(), &mut status);
             status.diagnose();
             Ok(status)

@@ -182,7 +182,7 @@ impl Engine {
         })
         .await?;
         health.set_started();
-        let doors = start_doors(&config, &preflight, proxy, &handle, executions, &stop)?;
+        let doors = start_doors(&config, &preflight, proxy, &handle, executions, &stop, &health)?;
         tracing::info!(
             side = %config.local.name, endpoint = %preflight.me, peer = %config.remote.name,
             proxy = %doors.address, admin = %config.listen.admin, "engine ready"
@@ -281,10 +281,12 @@ fn start_doors(
     handle: &DriverHandle,
     executions: UnboundedReceiver<FarExchange>,
     stop: &CancellationToken,
+    health: &admin::Health,
 ) -> Result<Doors> {
     let address = proxy.local_addr().context("the proxy port")?;
     let pseudonym = pseudonym(config);
     let ingress = ingress::Ingress::new(config, policies::outbound(config)?, handle.clone(), pseudonym.clone());
+    health.set_near_side(ingress.counted());
     let egress = egress::Egress::new(config, policies::inbound(config)?, pseudonym, preflight.me)?;
     Ok(Doors {
         address,

@@ -2,6 +2,7 @@
 //!
 //! Only here do the layers meet. Read `driver` first; `ARCHITECTURE.md` draws the whole line.
 
+mod access;
 pub mod admin;
 pub mod ask;
 pub mod bench;

@@ -10,6 +10,7 @@ mod backlog_age;
 mod diagnosis;
 mod facts;
 mod folder;
+mod near_side;
 mod peer;
 mod server;
 
@@ -24,6 +25,7 @@ pub use self::backlog_age::BacklogAges;
 pub use self::diagnosis::Diagnosis;
 pub use self::facts::EngineFacts;
 pub use self::folder::{FolderCondition, FolderView};
+pub use self::near_side::{NearSideView, RefusedView};
 pub use self::peer::{AlarmView, Credit, Liveness, PeerView};
 pub use self::server::ServerView;
 
@@ -87,6 +89,8 @@ pub struct EngineStatus {
     pub peers: Vec<PeerView>,
     /// Endpoints of the far side that announced that they execute calls: who of them gets new ones.
     pub servers: Vec<ServerView>,
+    /// What the quotas and the cache of the local port did.
+    pub near_side: NearSideView,
 }
 
 impl EngineStatus {

@@ -18,6 +18,7 @@ use super::answer::{self, Answer, Frame};
 use super::call::{self, Content, millis};
 use super::server::Server;
 use super::{Egress, respond_problem};
+use crate::access::{self, Record};
 use crate::body::{self, PumpError};
 use crate::exchange::{DispatchMark, FarExchange, RecordReader, RecordWriter};
 use crate::record::{Incoming, ReadError};
@@ -44,10 +45,11 @@ enum Unreadable {
 pub(super) async fn run(egress: Arc<Egress>, exchange: FarExchange) {
     let FarExchange { peer, request, response, dispatch, attempt, cancelled } = exchange;
     let began = Instant::now();
+    let record = Record::far(peer, attempt);
     let executed = tokio::select! {
         biased;
         () = cancelled.cancelled() => Outcome::Unwanted,
-        outcome = execute(&egress, request, &response, dispatch) => outcome,
+        outcome = execute(&egress, request, &response, dispatch, record.as_ref()) => outcome,
     };
     let (me, elapsed_ms) = (egress.me, millis(began.elapsed()));
     let executed = match executed {
@@ -62,13 +64,16 @@ pub(super) async fn run(egress: Arc<Egress>, exchange: FarExchange) {
                 biased;
                 // Dropping the rest resets the response and ends the upstream call.
                 () = cancelled.cancelled() => egress.counters.cancelled(),
-                () = respond(&egress, response, answer, content, body_max, compress) => {}
+                () = respond(&egress, response, answer, access::response_content(content, record), body_max, compress) => {}
             }
         }
         Outcome::Problem(problem) => {
             let slug = problem.kind.slug();
             tracing::debug!(%me, %peer, attempt, elapsed_ms, problem = slug, detail = problem.detail, "a problem");
             egress.counters.problem(problem.kind);
+            if let Some(record) = &record {
+                record.problem(&problem);
+            }
             tokio::select! {
                 biased;
                 () = cancelled.cancelled() => {}
@@ -95,6 +100,7 @@ async fn execute(
     mut request: RecordReader,
     response: &RecordWriter,
     dispatch: DispatchMark,
+    record: Option<&Arc<Record>>,
 ) -> Outcome {
     let began = Instant::now();
     let payload = match first_head(&mut request).await {
@@ -109,10 +115,16 @@ async fn execute(
         response.prioritize(priority);
     }
     let operation = head.envelope.operation;
+    if let Some(record) = record {
+        record.executes(&head);
+    }
     let called = match admission::admit(egress, &head) {
         Ok(called) => called,
         Err(problem) => return Outcome::Problem(about(problem, operation)),
     };
+    if let Some(record) = record {
+        record.know(|known| known.rule = Some(called.rule.name.clone()));
+    }
     let content = match content(&called, request, egress).await {
         Ok(content) => content,
         Err(Unreadable::Problem(problem)) => return Outcome::Problem(about(problem, operation)),
@@ -123,11 +135,20 @@ async fn execute(
         return Outcome::NotDispatched;
     }
     tracing::debug!(operation = ?operation, method = %called.method, origin = called.site.origin, server = ?called.upstream.server.as_ref().map(Server::uri), "dispatched");
+    let content = match (content, record) {
+        (Content::Streamed(body), Some(record)) => {
+            Content::Streamed(access::request_content(body, Some(Arc::clone(record))))
+        }
+        (content, _) => content,
+    };
     let reply = match call::make(&called, content).await {
         Ok(reply) => reply,
         Err(problem) => return Outcome::Problem(about(problem, operation)),
     };
     let (head, content) = reply.response.into_parts();
+    if let Some(record) = record {
+        record.know(|known| (known.status, known.executed) = (Some(head.status.as_u16()), Some(Executed::Yes)));
+    }
     let body_max = called.upstream.body_max;
     let mut timings = reply.timings;
     timings.wait_ms = Some(millis(waited));
@@ -217,7 +238,7 @@ async fn respond(
     egress: &Egress,
     mut writer: RecordWriter,
     answer: Answer,
-    content: UpstreamBody,
+    content: access::Counted<UpstreamBody>,
     body_max: u64,
     compress: bool,
 ) {

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Response};
-use hyper::body::Incoming as IncomingBody;
 use layer2_http::operation::{Executed, OperationId};
 use layer2_http::prefer::Wishes;
 use layer2_http::problem::{Problem, ProblemKind};
@@ -42,7 +41,7 @@ impl Waitless {
 pub(super) async fn accept(
     ingress: &Ingress,
     call: Waitless,
-    content: IncomingBody,
+    content: request::Content,
     (writer, compress): (RecordWriter, bool),
     mut reader: RecordReader,
 ) -> Result<Response<BoxedBody>, Problem> {

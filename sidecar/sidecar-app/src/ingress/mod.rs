@@ -8,11 +8,14 @@
 //! the far side does, and decides again. Test to read first: `tests/line`.
 
 mod asynchronous;
+pub(crate) mod cache;
 mod crowd;
 mod events;
 mod framing;
 mod heads;
+mod near_side;
 mod operations;
+pub(crate) mod quotas;
 mod request;
 mod response;
 mod results;
@@ -36,8 +39,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use self::cache::Cache;
 use self::crowd::Crowd;
 use self::framing::FramingGuard;
+use self::quotas::Quotas;
+use crate::access::Record;
 use crate::body::{self, BoxedBody};
 use crate::exchange::DriverHandle;
 
@@ -64,6 +70,8 @@ pub struct Ingress {
     header_bytes_max: usize,
     section: SectionLimit,
     crowd: Crowd,
+    quotas: Arc<Quotas>,
+    cache: Arc<Cache>,
     compress: bool,
     far_side: String,
     /// Who calls here, where that is known.
@@ -86,6 +94,8 @@ impl Ingress {
         Self {
             driver,
             policy,
+            quotas: Quotas::new(config),
+            cache: Cache::new(config, &pseudonym),
             routes,
             names: config.listen.names.clone(),
             pseudonym,
@@ -99,31 +109,45 @@ impl Ingress {
         }
     }
 
+    /// Its quotas and its cache, for the metrics.
+    pub(crate) fn counted(&self) -> (Arc<Quotas>, Arc<Cache>) {
+        (Arc::clone(&self.quotas), Arc::clone(&self.cache))
+    }
+
     /// What rules with callers ask for.
     fn service_account(&self) -> Option<&str> {
         self.caller.as_ref()?.service_account.as_deref()
     }
 
-    async fn handle(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr) -> Response<BoxedBody> {
+    async fn handle(self: Arc<Self>, mut request: Request<Incoming>, client: SocketAddr) -> Response<BoxedBody> {
         let head_only = request.method() == Method::HEAD;
-        let unseen =
-            [http::header::TRANSFER_ENCODING, http::header::UPGRADE].iter().any(|name| request.headers().contains_key(name));
+        let unseen = [http::header::TRANSFER_ENCODING, http::header::UPGRADE]
+            .iter()
+            .any(|name| request.headers().contains_key(name));
+        let ours = request.uri().scheme().is_none() && operations::serves(request.uri().path());
+        let record = if ours { None } else { Record::near(&mut request, client) };
         let result = if request.method() == Method::CONNECT {
             Err(Problem::new(
                 ProblemKind::UpgradeFailed,
                 "CONNECT is not served: send the absolute https:// target to this port, and the far side does the TLS",
             ))
-        } else if request.uri().scheme().is_none() && operations::serves(request.uri().path()) {
+        } else if ours {
             operations::answer(&self, &request).await
         } else {
             request::call(Arc::clone(&self), request, client).await
         };
+        if let (Some(record), Err(problem)) = (&record, &result) {
+            record.problem(problem);
+        }
         let mut response = result.unwrap_or_else(|problem| response::of_problem(&problem, &self.pseudonym, head_only));
         if unseen {
             // The guard of the framing sees only as far as the first chunked body or upgrade.
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
-        response
+        match record {
+            Some(record) => record.answered(response),
+            None => response,
+        }
     }
 }
 

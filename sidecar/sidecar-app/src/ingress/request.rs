@@ -21,6 +21,7 @@ use layer2_http::target::{self, Target};
 use tokio::sync::oneshot;
 
 use super::asynchronous::{self, Waitless};
+use super::near_side::{self, Entered};
 use super::{Ingress, response};
 use crate::body::{self, BoxedBody, PumpError};
 use crate::command::{BeginCall, BeginError};
@@ -34,6 +35,7 @@ const BODY_IDLE_MAX: Duration = Duration::from_secs(120);
 /// What a request asks for, once it passed every check.
 struct Admitted {
     target: Target,
+    rule: String,
     route: Option<String>,
     timeout: Duration,
     fields: Fields,
@@ -65,7 +67,13 @@ pub(super) async fn call(
     request: Request<IncomingBody>,
     client: SocketAddr,
 ) -> Result<Response<BoxedBody>, Problem> {
-    let admitted = admit(&ingress, &request)?;
+    let mut admitted = admit(&ingress, &request)?;
+    let Admitted { rule, route, target, fields, operation, .. } = &mut admitted;
+    let asks = near_side::Call { rule, routed: route.is_some(), target, operation: *operation, fields };
+    let crossing = match near_side::enter(&ingress, asks, &request, client).await? {
+        Entered::Answer(response) => return Ok(*response),
+        Entered::Crosses(crossing) => crossing,
+    };
     let method = request.method().as_str().to_owned();
     let to_head = request.method() == Method::HEAD;
     let head = request_head(&ingress, &admitted, &method, client)?;
@@ -92,14 +100,16 @@ pub(super) async fn call(
         writer.prioritize(priority);
     }
     let compress = ingress.compress && body::compressible(&admitted.fields);
+    let content = crossing.request(request.into_body(), BODY_IDLE_MAX);
     if admitted.wishes.respond_async {
         let Admitted { wishes, timeout, .. } = admitted;
         let call = Waitless { operation, wishes, timeout, to_head };
-        return asynchronous::accept(&ingress, call, request.into_body(), (writer, compress), response).await;
+        let accepted = asynchronous::accept(&ingress, call, content, (writer, compress), response).await;
+        return crossing.leave(accepted);
     }
     let (held, applied) = admitted.patience();
     let (finished, sent_whole) = oneshot::channel();
-    let sent = send_body(request.into_body(), writer, ingress.body_max, compress, finished);
+    let sent = send_body(content, writer, ingress.body_max, compress, finished);
     // The caller's wait begins when its request is on its way as a whole: a long upload is no slow answer.
     let patience = async {
         let _ = sent_whole.await;
@@ -117,7 +127,7 @@ pub(super) async fn call(
     tokio::pin!(answer);
     // The body goes on after the response's head came; it ends by itself or when the far side stops it.
     let mut sending = tokio::spawn(sent);
-    tokio::select! {
+    crossing.leave(tokio::select! {
         biased;
         result = &mut answer => result,
         sent = &mut sending => match sent {
@@ -127,11 +137,11 @@ pub(super) async fn call(
             }
             _ => answer.await,
         },
-    }
+    })
 }
 
 async fn send_body(
-    content: IncomingBody,
+    content: Content,
     writer: RecordWriter,
     max: u64,
     compress: bool,
@@ -142,14 +152,17 @@ async fn send_body(
     result
 }
 
+/// The body of a request, and how long its source may be silent, if that is to be watched.
+pub(super) type Content = (BoxedBody, Option<Duration>);
+
 /// Writes the body of a request into its stream.
 pub(super) async fn pump(
-    content: IncomingBody,
+    (content, idle_max): Content,
     writer: RecordWriter,
     max: u64,
     compress: bool,
 ) -> Result<(), PumpError> {
-    let result = body::pump(content, writer, max, compress, Some(BODY_IDLE_MAX)).await;
+    let result = body::pump(content, writer, max, compress, idle_max).await;
     if let Err(error) = &result {
         tracing::debug!(%error, "a request body did not get to its end");
     }
@@ -166,7 +179,7 @@ fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted,
     }
     let content_length = hop::check_framing(&fields).map_err(|error| bad(error.to_string()))?;
     let method = request.method().as_str();
-    let (target, route, timeout) = if request.uri().scheme().is_some() {
+    let (target, rule, route, timeout) = if request.uri().scheme().is_some() {
         let target = target::parse_absolute(&request.uri().to_string()).map_err(|error| bad(error.to_string()))?;
         let form = RequestForm::Absolute { host: &target.host };
         guard::check(fields.get("host"), fields.get("origin"), form, &ingress.names).map_err(|e| e.to_problem())?;
@@ -175,13 +188,13 @@ fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted,
             .policy
             .decide(&target.call(method).by(ingress.service_account()))
             .map_err(|denied| refuse(denied.message))?;
-        let timeout = rule.timeout;
-        (target, None, timeout)
+        let (rule, timeout) = (rule.name.clone(), rule.timeout);
+        (target, rule, None, timeout)
     } else {
         own_port(ingress, &fields)?;
         hop::check_host(&fields, None).map_err(|error| bad(error.to_string()))?;
         let (target, route, timeout) = routed(ingress, request, method)?;
-        (target, Some(route), timeout)
+        (target, route.clone(), Some(route), timeout)
     };
     hop::check_loop(&fields, &ingress.pseudonym)
         .map_err(|error| Problem::new(ProblemKind::LoopDetected, error.to_string()))?;
@@ -193,7 +206,7 @@ fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted,
     let operation = wishes.operation.map_or_else(new_operation_id, Ok)?;
     let deadline_ms = wishes.deadline_s.map(|s| unix_ms().saturating_add(s.saturating_mul(1_000)));
     let deadline_ms = deadline_ms.and_then(|deadline_ms| i64::try_from(deadline_ms).ok());
-    Ok(Admitted { target, route, timeout, fields, operation, wishes, deadline_ms })
+    Ok(Admitted { target, rule, route, timeout, fields, operation, wishes, deadline_ms })
 }
 
 /// Refuses requests for the local API that web pages of other sites make a browser send (DNS rebinding, cross-site links).

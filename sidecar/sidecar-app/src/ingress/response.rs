@@ -6,6 +6,7 @@ use layer2_http::operation::OperationId;
 use layer2_http::problem::{self, Problem};
 
 use super::{Ingress, request};
+use crate::access::FarProblem;
 use crate::body::{self, BoxedBody};
 use crate::exchange::RecordReader;
 
@@ -49,6 +50,9 @@ pub(super) async fn of_records(
         }
     }
     put(&mut response, "hoft-operation-id", &operation.to_string());
+    if let Some(slug) = head.envelope.problem {
+        response.extensions_mut().insert(FarProblem(slug, head.envelope.executed));
+    }
     Ok(response)
 }
 

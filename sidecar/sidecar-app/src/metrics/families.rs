@@ -80,6 +80,23 @@ pub(crate) static FAMILIES: &[Family] = &[
             out.whole(&[&server.endpoint, &server.name], server.calls);
         }
     }),
+    counter("quota_refused", None, &["rule", "bound"], "Calls refused because a quota was used up", |s, out| {
+        for refused in &s.near_side.quota_refused {
+            out.whole(&[&refused.rule, refused.bound], refused.calls);
+        }
+    }),
+    counter("cache_calls", None, &["outcome"], "Calls of rules with a cache, by what the cache did", |s, out| {
+        for (outcome, calls) in &s.near_side.cache_outcomes {
+            out.whole(&[outcome], *calls);
+        }
+    }),
+    gauge("cache", Some(Base::Bytes), NONE, "Kept responses, with what they take beside their content", |s, out| {
+        out.whole(&[], s.near_side.cache_bytes);
+    }),
+    gauge("cache_responses", None, NONE, "Kept responses", |s, out| out.whole(&[], s.near_side.cache_responses)),
+    counter("cache_evicted", None, NONE, "Kept responses that left for want of room", |s, out| {
+        out.whole(&[], s.near_side.cache_evicted);
+    }),
     gauge("outbox_failing", None, NONE, "1 while packets cannot be written into the outbox folder", |s, out| {
         out.flag(&[], s.outbox_failure.is_some());
     }),

@@ -7,7 +7,7 @@ use layer1_replication::PeerStatus;
 use wire::EndpointId;
 
 use super::*;
-use crate::status::{EngineFacts, FolderView, PeerView, ServerView, count_states};
+use crate::status::{EngineFacts, FolderView, PeerView, RefusedView, ServerView, count_states};
 
 fn status() -> EngineStatus {
     let mut status = EngineStatus::new(&EngineFacts::of_test(), 1_700_000_000_500, 1_700_000_010_500);
@@ -17,6 +17,8 @@ fn status() -> EngineStatus {
         ServerView { name: "1".to_owned(), executes: true, standing: "live", calls: 4, ..ServerView::default() };
     status.servers.push(server);
     status.folders = vec![FolderView { folder: "outbox", took_ms: Some(2.5), checks_bad: 3, ..FolderView::default() }];
+    status.near_side.quota_refused = vec![RefusedView { rule: "erp".to_owned(), bound: "bytes_per_day", calls: 5 }];
+    status.near_side.cache_outcomes.insert("hit", 6);
     for (id, name) in [(2, Some("south \"1\"\n")), (3, None)] {
         let heard = PeerStatus {
             last_heard_us_ago: Some(2_500_000),

@@ -72,6 +72,7 @@ fn json_is_the_documented_one() {
         "executions",
         "peers",
         "servers",
+        "near_side",
     ];
     expected.sort_unstable();
     let mut found = keys(&json);

@@ -8,12 +8,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a panic is how a test fails")]
 
+mod access_log;
 mod any_to_any;
 mod asynchronous;
 mod bad_config;
 mod bad_input;
 mod bad_packets;
 mod big;
+mod cache;
 mod callers;
 mod cancelling;
 mod client;
@@ -30,12 +32,14 @@ mod http;
 mod modes;
 mod odd_share;
 mod operations;
+mod origin;
 mod outages;
 mod pods;
 mod probe;
 mod problems;
 mod process;
 mod programs;
+mod quotas;
 mod recovery;
 mod refusals;
 mod results;
