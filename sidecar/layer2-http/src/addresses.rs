@@ -6,6 +6,10 @@
 //! must check *every* resolved address and connect to the one it checked. Test to read first:
 //! `every_special_address_is_denied`.
 
+mod networks;
+
+pub use networks::Networks;
+
 use crate::operation::Executed;
 use crate::problem::{Problem, ProblemKind};
 use ipnet::IpNet;
@@ -31,17 +35,24 @@ impl DeniedAddress {
 
 const METADATA: &str = "cloud metadata";
 const NAT64: &str = "NAT64";
+const LOCAL_NAT64: &str = "local NAT64";
+const COMPATIBLE: &str = "IPv4-compatible";
+const TEREDO: &str = "Teredo";
+const SIX_TO_FOUR: &str = "6to4";
 
 /// Metadata and credential endpoints of clouds; some lie in public or site-local space.
-const METADATA_V4: [Ipv4Addr; 6] = [
+const METADATA_V4: [Ipv4Addr; 8] = [
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 170, 2),
     Ipv4Addr::new(169, 254, 170, 23),
+    Ipv4Addr::new(169, 254, 0, 23),
+    Ipv4Addr::new(169, 254, 42, 42),
     Ipv4Addr::new(100, 100, 100, 200),
     Ipv4Addr::new(168, 63, 129, 16),
     Ipv4Addr::new(192, 0, 0, 192),
 ];
-const METADATA_V6: [Ipv6Addr; 3] = [
+const METADATA_V6: [Ipv6Addr; 4] = [
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
@@ -72,15 +83,15 @@ const SPECIAL_V4: [(Ipv4Addr, u8, &str); 17] = [
 const SPECIAL_V6: [(Ipv6Addr, u8, &str); 17] = [
     (Ipv6Addr::UNSPECIFIED, 128, "unspecified"),
     (Ipv6Addr::LOCALHOST, 128, "loopback"),
-    (Ipv6Addr::UNSPECIFIED, 96, "IPv4-compatible"),
+    (Ipv6Addr::UNSPECIFIED, 96, COMPATIBLE),
     (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96, NAT64),
-    (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48, "local NAT64"),
+    (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48, LOCAL_NAT64),
     (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 64, "discard"),
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32, "Teredo"),
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 32, TEREDO),
     (Ipv6Addr::new(0x2001, 2, 0, 0, 0, 0, 0, 0), 48, "benchmarking"),
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32, "documentation"),
     (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23, "protocol assignment"),
-    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, "6to4"),
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16, SIX_TO_FOUR),
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20, "documentation"),
     (Ipv6Addr::new(0x5f00, 0, 0, 0, 0, 0, 0, 0), 16, "segment routing"),
     (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7, "unique local"),
@@ -93,7 +104,7 @@ const SPECIAL_V6: [(Ipv6Addr, u8, &str); 17] = [
 ///
 /// # Errors
 /// If the address is special and no listed network contains it. A cloud metadata address passes only if it is itself
-/// listed, as a network of one address; a NAT64 address only if the IPv4 address inside passes as well.
+/// listed, as a network of one address; an address that leads on to an IPv4 address only if that one passes as well.
 pub fn address_allowed(ip: IpAddr, allowed: &[IpNet]) -> Result<(), DeniedAddress> {
     let judged = ip.to_canonical();
     let Some(class) = special_class(judged) else { return Ok(()) };
@@ -106,11 +117,22 @@ pub fn address_allowed(ip: IpAddr, allowed: &[IpNet]) -> Result<(), DeniedAddres
     match judged {
         _ if !listed => Err(DeniedAddress { ip, class }),
         // A translator leads on to the IPv4 address inside, which the listing of its prefix says nothing about.
-        IpAddr::V6(v6) if class == NAT64 => {
-            let inner = IpAddr::V4(Ipv4Addr::from_bits(v6.to_bits() as u32));
-            address_allowed(inner, allowed).map_err(|DeniedAddress { class, .. }| DeniedAddress { ip, class })
-        }
-        IpAddr::V4(_) | IpAddr::V6(_) => Ok(()),
+        _ => embedded(judged).map_or(Ok(()), |inner| {
+            let inner = address_allowed(IpAddr::V4(inner), allowed);
+            inner.map_err(|DeniedAddress { class, .. }| DeniedAddress { ip, class })
+        }),
+    }
+}
+
+/// The IPv4 address that a translator or tunnel of this address's prefix leads on to (RFC 6052, 4291, 3056, 4380).
+fn embedded(ip: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(v6) = ip else { return None };
+    let bits = v6.to_bits();
+    match special_v6(v6)? {
+        NAT64 | LOCAL_NAT64 | COMPATIBLE => Some(Ipv4Addr::from_bits(bits as u32)),
+        SIX_TO_FOUR => Some(Ipv4Addr::from_bits((bits >> 80) as u32)),
+        TEREDO => Some(Ipv4Addr::from_bits(!(bits as u32))),
+        _ => None,
     }
 }
 

@@ -186,4 +186,6 @@ pub struct Outbound {
 pub struct Inbound {
     /// The rules; their names differ.
     pub allow: Vec<InboundRule>,
+    /// Networks that no rule reaches unless it lists the very address.
+    pub deny_addresses: Vec<ipnet::IpNet>,
 }

@@ -302,6 +302,9 @@ pub struct Caller {
 pub struct Inbound {
     /// Rules; a call that none of them allows is refused. Default: none.
     pub allow: Vec<InboundRule>,
+    /// Networks that no rule reaches by a wide entry of its `addresses`, such as a cluster's own. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_addresses: Vec<String>,
 }
 
 /// One inbound rule, as written.

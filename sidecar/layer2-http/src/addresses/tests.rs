@@ -27,6 +27,9 @@ fn every_special_address_is_denied() {
         ("169.254.169.254", "cloud metadata"),
         ("169.254.170.2", "cloud metadata"),
         ("169.254.170.23", "cloud metadata"),
+        ("169.254.0.23", "cloud metadata"),
+        ("169.254.42.42", "cloud metadata"),
+        ("fd00:42::42", "cloud metadata"),
         ("100.100.100.200", "cloud metadata"),
         ("168.63.129.16", "cloud metadata"),
         ("192.0.0.192", "cloud metadata"),
@@ -152,6 +155,20 @@ fn a_nat64_address_needs_its_inner_address_to_pass_too() {
     assert!(!allowed("64:ff9b::10.0.0.1", &[prefix]));
     assert!(!allowed("64:ff9b::169.254.169.254", &[prefix, "169.254.0.0/16"]));
     assert!(allowed("64:ff9b::10.0.0.1", &[prefix, "10.0.0.0/8"]));
+}
+
+#[test]
+fn every_tunnel_needs_its_inner_address_to_pass_too() {
+    for (prefix, private, global) in [
+        ("64:ff9b:1::/48", "64:ff9b:1::10.0.0.1", "64:ff9b:1::8.8.8.8"),
+        ("2002::/16", "2002:a00:1::1", "2002:808:808::1"),
+        ("2001::/32", "2001::f5ff:fffe", "2001::f7f7:f7f7"),
+        ("::/96", "::10.0.0.1", "::8.8.8.8"),
+    ] {
+        assert!(!allowed(private, &[prefix]), "{private}");
+        assert!(allowed(private, &[prefix, "10.0.0.0/8"]), "{private}");
+        assert!(allowed(global, &[prefix]), "{global}");
+    }
 }
 
 #[test]

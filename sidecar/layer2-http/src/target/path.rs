@@ -39,7 +39,7 @@ fn refuse_ambiguous(segment: &str) -> Result<(), TargetError> {
     let mut bytes = segment.as_bytes().to_vec();
     for pass in 0..=MAX_DECODE_PASSES {
         let name = bytes.split(|b| *b == b';').next().unwrap_or_default();
-        let separator = bytes.iter().any(|b| matches!(b, b'/' | b'\\' | 0));
+        let separator = bytes.iter().any(|b| matches!(b, b'/' | b'\\' | 0)) || overlong(&bytes);
         if separator || name == b"." || name == b".." {
             return Err(TargetError::Ambiguous);
         }
@@ -52,6 +52,13 @@ fn refuse_ambiguous(segment: &str) -> Result<(), TargetError> {
         }
     }
     Err(TargetError::Ambiguous)
+}
+
+/// A dot, slash or backslash as UTF-8 longer than it needs to be, which lenient decoders take for the character (RFC 3629 §10).
+fn overlong(bytes: &[u8]) -> bool {
+    let short = bytes.windows(2).any(|pair| matches!(pair, [0xc0, 0xae | 0xaf] | [0xc1, 0x9c]));
+    let long = |part: &[u8]| matches!(part, [0xe0, 0x80, 0xae | 0xaf] | [0xe0, 0x81, 0x9c]);
+    short || bytes.windows(3).any(long)
 }
 
 fn percent_decode(bytes: &[u8]) -> Vec<u8> {

@@ -58,6 +58,11 @@ fn paths_that_servers_read_differently_are_refused() {
         "/v1/%2e%2e%2fadmin",
         "/v1/%2525252e%2525252e/x",
         "/v1/%252525252525252e",
+        "/v1/%c0%ae%c0%ae/admin",
+        "/v1/%c0%af",
+        "/v1/%c1%9cadmin",
+        "/v1/%e0%80%ae",
+        "/v1/%25c0%25af",
     ] {
         assert_eq!(parse_absolute(&format!("http://a{path}")), Err(TargetError::Ambiguous), "{path}");
     }

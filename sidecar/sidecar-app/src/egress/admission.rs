@@ -82,8 +82,8 @@ pub(super) fn admit<'a>(egress: &'a Egress, head: &RequestHead) -> Result<Call<'
         None => target.ip(),
     };
     if let Some(ip) = ip {
-        layer2_http::addresses::address_allowed(ip, &upstream.allowed)
-            .map_err(|denied| fault::address_denied(&denied, &site.host, &rule.name))?;
+        let checked = upstream.networks.check(ip);
+        checked.map_err(|denied| fault::address_denied(&denied, &site.host, &rule.name))?;
     }
     let mut fields = leaving(&head.fields, &egress.pseudonym).map_err(bad)?.to_header_map().map_err(bad)?;
     if upstream.server.is_some() {

@@ -14,14 +14,13 @@ use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use ipnet::IpNet;
-use layer2_http::addresses::address_allowed;
+use layer2_http::addresses::Networks;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 use super::connection::Stamped;
-use super::resolver::{ResolveError, Resolver};
+use super::resolver::{Lookup, ResolveError, Resolver, System};
 use super::server::{Server, literal};
 use crate::body::BodyError;
 
@@ -40,6 +39,24 @@ impl Default for OpeningTimes {
     }
 }
 
+/// Where the connections of one rule may go, and how that is found out.
+#[derive(Clone)]
+pub(super) struct Reach {
+    /// The networks.
+    pub(super) networks: Arc<Networks>,
+    /// Who knows the addresses of names.
+    pub(super) lookup: Arc<dyn Lookup>,
+    /// How long it may take.
+    pub(super) times: OpeningTimes,
+}
+
+impl Reach {
+    /// By the system's resolver, in the usual time.
+    pub(super) fn new(networks: Arc<Networks>) -> Self {
+        Self { networks, lookup: Arc::new(System), times: OpeningTimes::default() }
+    }
+}
+
 /// Silence after which the kernel asks whether the upstream's machine is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
@@ -49,20 +66,22 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 pub(super) struct ConnectTimeout(Duration);
 
 /// Opens the connections of one rule.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Connector {
     inner: HttpsConnector<HttpConnector<Resolver>>,
-    allowed: Arc<[IpNet]>,
+    networks: Arc<Networks>,
     /// What is connected to in the place of what is called.
     server: Option<Server>,
     time_max: Duration,
 }
 
 impl Connector {
-    /// A connector for a rule that lists the networks `allowed`. HTTP/2 is used where TLS agrees on it, else HTTP/1.1.
-    /// With a `server` every connection goes there.
-    pub(super) fn new(allowed: Arc<[IpNet]>, server: Option<Server>, tls: ClientConfig, times: OpeningTimes) -> Self {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver::new(Arc::clone(&allowed), times.lookup_max));
+    /// A connector within `reach`. HTTP/2 is used where TLS agrees on it, else HTTP/1.1. With a `server` every connection
+    /// goes there.
+    pub(super) fn new(reach: &Reach, server: Option<Server>, tls: ClientConfig) -> Self {
+        let Reach { networks, lookup, times } = reach.clone();
+        let resolver = Resolver::new(Arc::clone(&networks), lookup, times.lookup_max);
+        let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE));
@@ -70,7 +89,7 @@ impl Connector {
         tcp.set_connect_timeout(Some(times.connect_max));
         let inner =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(tcp);
-        Self { inner, allowed, server, time_max: times.connect_max }
+        Self { inner, networks, server, time_max: times.connect_max }
     }
 }
 
@@ -86,7 +105,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, called: Uri) -> Self::Future {
         let target = self.server.as_ref().map_or(called, Server::uri);
         if let Some(ip) = literal(&target)
-            && let Err(denied) = address_allowed(ip, &self.allowed)
+            && let Err(denied) = self.networks.check(ip)
         {
             return Box::pin(async move { Err(ResolveError::Denied(denied).into()) });
         }
@@ -108,9 +127,10 @@ mod tests {
     use crate::egress::fault::find;
     use crate::egress::tls;
 
-    fn connector(allowed: &[IpNet]) -> Connector {
+    fn connector(listed: &[&str]) -> Connector {
         let tls = tls::SystemRoots::default().without_roots().unwrap();
-        Connector::new(allowed.into(), None, tls, OpeningTimes::default())
+        let listed = listed.iter().map(|net| net.parse().unwrap()).collect();
+        Connector::new(&Reach::new(Arc::new(Networks::new(listed, Vec::new()))), None, tls)
     }
 
     #[tokio::test]
@@ -127,7 +147,6 @@ mod tests {
     async fn a_checked_literal_is_connected_to() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = format!("http://{}/", listener.local_addr().unwrap());
-        let allowed = ["127.0.0.1/32".parse().unwrap()];
-        assert!(connector(&allowed).call(target.parse().unwrap()).await.is_ok());
+        assert!(connector(&["127.0.0.1/32"]).call(target.parse().unwrap()).await.is_ok());
     }
 }

@@ -66,7 +66,7 @@ impl Egress {
         let mut system_roots = tls::SystemRoots::default();
         let mut upstreams = BTreeMap::new();
         for rule in &config.inbound.allow {
-            let upstream = Upstream::new(rule, section, &mut system_roots)
+            let upstream = Upstream::new(rule, &config.inbound.deny_addresses, section, &mut system_roots)
                 .with_context(|| format!("inbound.allow: rule `{}`", rule.name))?;
             upstreams.insert(rule.name.to_string(), upstream);
         }

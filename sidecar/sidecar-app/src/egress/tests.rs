@@ -3,17 +3,19 @@
 mod driver;
 mod execution;
 mod server;
+mod ssrf;
 mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use layer2_http::addresses::Networks;
 use layer2_http::envelope::Envelope;
 use layer2_http::fields::Fields;
 use layer2_http::head::RequestHead;
 use layer2_http::policy::{HostPattern, Policy, Retry, Rule};
 
-use super::connector::OpeningTimes;
+use super::connector::{OpeningTimes, Reach};
 use super::server::Server;
 use super::*;
 
@@ -49,7 +51,9 @@ pub(super) fn egress_to(server: Option<&str>, addresses: &[&str], ports: &[u16],
     };
     let times = OpeningTimes { lookup_max: Duration::from_secs(5), connect_max: TIMEOUT / 2 };
     let server = server.map(|target| Server::new(&target.parse().unwrap()).unwrap());
-    let upstream = Upstream::with(addresses.into(), server, 1000, section, tls, times);
+    let networks = Networks::new(addresses, Vec::new());
+    let reach = Reach { times, ..Reach::new(Arc::new(networks)) };
+    let upstream = Upstream::with(&reach, server, 1000, section, tls);
     Egress {
         policy: Policy::new(vec![rule]).unwrap(),
         upstreams: BTreeMap::from([("erp".to_owned(), upstream)]),

@@ -10,12 +10,12 @@ use std::time::Duration;
 use anyhow::Result;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use ipnet::IpNet;
+use layer2_http::addresses::Networks;
 use layer2_http::bhttp::SectionLimit;
 use rustls::ClientConfig;
-use sidecar_config::{InboundRule, Scheme};
+use sidecar_config::{InboundRule, IpNet, Scheme};
 
-use super::connector::{Connector, OpeningTimes};
+use super::connector::{Connector, Reach};
 use super::server::Server;
 use super::tls::{self, SystemRoots};
 use crate::body::BoxedBody;
@@ -39,18 +39,23 @@ pub(super) struct Upstream {
     pub(super) client: Client<Connector, BoxedBody>,
     /// Largest body of a request or response, in octets.
     pub(super) body_max: u64,
-    /// The networks that the rule lists.
-    pub(super) allowed: Arc<[IpNet]>,
+    /// Where its connections may go.
+    pub(super) networks: Arc<Networks>,
     /// What is connected to in the place of the called hosts.
     pub(super) server: Option<Server>,
 }
 
 impl Upstream {
-    /// The client of a rule.
+    /// The client of a rule; `denied` are the networks that are closed to all of them.
     ///
     /// # Errors
     /// When the rule's file of authorities cannot be used.
-    pub(super) fn new(rule: &InboundRule, section: SectionLimit, system: &mut SystemRoots) -> Result<Self> {
+    pub(super) fn new(
+        rule: &InboundRule,
+        denied: &[IpNet],
+        section: SectionLimit,
+        system: &mut SystemRoots,
+    ) -> Result<Self> {
         let server = rule.target.as_ref().map(Server::new).transpose()?;
         let by_tls = match &server {
             Some(server) => server.scheme() == "https",
@@ -61,20 +66,19 @@ impl Upstream {
             None if by_tls => system.config()?,
             None => system.without_roots()?,
         };
-        let (allowed, body_max) = (rule.addresses.clone().into(), rule.max_body.as_u64());
-        Ok(Self::with(allowed, server, body_max, section, tls, OpeningTimes::default()))
+        let networks = Networks::new(rule.addresses.clone(), denied.to_vec());
+        Ok(Self::with(&Reach::new(Arc::new(networks)), server, rule.max_body.as_u64(), section, tls))
     }
 
     /// A client from its parts.
     pub(super) fn with(
-        allowed: Arc<[IpNet]>,
+        reach: &Reach,
         server: Option<Server>,
         body_max: u64,
         section: SectionLimit,
         tls: ClientConfig,
-        times: OpeningTimes,
     ) -> Self {
-        let connector = Connector::new(Arc::clone(&allowed), server.clone(), tls, times);
+        let connector = Connector::new(reach, server.clone(), tls);
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -86,6 +90,6 @@ impl Upstream {
             .http2_keep_alive_interval(PING.0)
             .http2_keep_alive_timeout(PING.1)
             .build(connector);
-        Self { client, body_max, allowed, server }
+        Self { client, body_max, networks: Arc::clone(&reach.networks), server }
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
     limits.stream_window = limits.stream_window.min(state.receive_pool);
     let outbound = rules::outbound(&file.outbound, &limits, &mut problems);
     let inbound = rules::inbound(&file.inbound, limits.body_max, base_dir, &mut problems);
+    let deny_addresses = rules::networks("inbound.denyAddresses", &file.inbound.deny_addresses, &mut problems);
 
     match (local, remote, modes, listen) {
         (Some(local), Some(remote), Some(modes), Some(listen)) if problems.is_empty() => Ok(Config {
@@ -78,7 +79,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
             listen,
             heartbeat: file.heartbeat,
             outbound: Outbound { allow: outbound },
-            inbound: Inbound { allow: inbound },
+            inbound: Inbound { allow: inbound, deny_addresses },
             limits,
             log: file.log,
         }),

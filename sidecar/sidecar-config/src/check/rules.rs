@@ -89,12 +89,7 @@ fn inbound_rule(
         None => None,
         Some(text) => Some(problems.take(target_field.as_str(), targets::of_calls(text))?),
     };
-    let addresses: Vec<IpNet> = file
-        .addresses
-        .iter()
-        .enumerate()
-        .filter_map(|(index, text)| problems.take(format!("{field}.addresses[{index}]"), network(text)))
-        .collect();
+    let addresses = networks(&format!("{field}.addresses"), &file.addresses, problems);
     bounds::duration(&format!("{field}.timeout"), file.timeout, problems);
     let max_body = max_body(field, file.max_body, body_max, problems);
     let ca_field = format!("{field}.tls.caFile");
@@ -148,6 +143,12 @@ fn names_differ(list: &str, names: &[&str], problems: &mut Problems) {
             );
         }
     }
+}
+
+/// The networks of a list; those that are none are left out, with a problem each.
+pub(super) fn networks(field: &str, listed: &[String], problems: &mut Problems) -> Vec<IpNet> {
+    let listed = listed.iter().enumerate();
+    listed.filter_map(|(index, text)| problems.take(format!("{field}[{index}]"), network(text))).collect()
 }
 
 fn network(text: &str) -> Result<IpNet, Refusal> {

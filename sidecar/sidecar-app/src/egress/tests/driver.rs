@@ -72,7 +72,12 @@ pub(super) struct Harness {
 /// A request of `head`, `content` (a record each) and what comes `after`. With `may_dispatch` false the driver stops when
 /// it is asked for the mark.
 pub(super) fn harness(head: &RequestHead, content: &[&str], after: After, may_dispatch: bool) -> Harness {
-    let mut outgoing = vec![Outgoing::plain(kind::HEAD, head.encode().unwrap())];
+    raw_harness(head.encode().unwrap(), content, after, may_dispatch)
+}
+
+/// As [`harness`], with a head whose payload may be anything.
+pub(super) fn raw_harness(head: Bytes, content: &[&str], after: After, may_dispatch: bool) -> Harness {
+    let mut outgoing = vec![Outgoing::plain(kind::HEAD, head)];
     let mut body = BodyCheck::new();
     for piece in content {
         let record = Outgoing::data(Bytes::copy_from_slice(piece.as_bytes()), false);
