@@ -6,6 +6,8 @@
 //! | 65 | near: state | | 97 | far: response begun |
 //! | 66 | near: forgotten | | 98 | far: done |
 //! | 67 | near: moved | | 99 | far: acked |
+//! | 80 | key: taken | | | |
+//! | 81 | key: body | | | |
 //! | | | | 100 | far: forgotten |
 //! | | | | 101 | far: peer closed |
 //!

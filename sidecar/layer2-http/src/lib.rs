@@ -7,7 +7,8 @@
 //! [`policy`], [`addresses`] and [`guard`] say what is allowed, [`quota`] how much; [`freshness`] and [`shelf`] are the cache;
 //! [`prefer`] says what a caller wants; [`hop`] and [`problem`] are HTTP's own rules for intermediaries; [`operation`],
 //! [`event`], [`near`] and [`far`] are the state of calls, with [`deadline`], [`range`] and [`report`] for what is asked about
-//! them and [`entry`] for what of it is durable. Test to read first: `head::tests::a_request_head_reads_back_as_written`.
+//! them, [`keys`] for repeats of a call, and [`entry`] for what of it is durable. Test to read first:
+//! `head::tests::a_request_head_reads_back_as_written`.
 
 pub mod addresses;
 pub mod bhttp;
@@ -24,6 +25,7 @@ pub mod freshness;
 pub mod guard;
 pub mod head;
 pub mod hop;
+pub mod keys;
 pub mod limits;
 #[cfg(feature = "mutations")]
 pub mod mutation;

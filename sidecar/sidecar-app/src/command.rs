@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use disk::log::Position;
 use layer2_http::envelope::Priority;
+use layer2_http::keys::{Holder, KeyClaim};
 use layer2_http::operation::{OperationId, OperationView};
 use tokio::sync::oneshot;
 use wire::digest::Digest;
@@ -56,6 +57,24 @@ pub struct BeginCall {
     pub route: Option<String>,
     /// When its time is over: Unix ms by this side's clock.
     pub deadline_ms: Option<i64>,
+    /// What else the caller asks of this engine.
+    pub asked: Asked,
+}
+
+/// What a caller may ask besides the call itself.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Make the call only if nobody has this key.
+    pub key: Option<KeyClaim>,
+}
+
+/// Who has the Idempotency-Key of a call, and when it is worth asking again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInUse {
+    /// Who has it.
+    pub holder: Holder,
+    /// Seconds.
+    pub retry_after_s: u64,
 }
 
 /// Why a call was not accepted.
@@ -64,6 +83,9 @@ pub enum BeginError {
     /// The operation id is in use.
     #[error("this operation id is in use")]
     Duplicate(Box<OperationView>),
+    /// The Idempotency-Key belongs to another operation.
+    #[error("this Idempotency-Key is in use")]
+    KeyInUse(Box<KeyInUse>),
     /// The send log has no room.
     #[error("the log has no room for another request; it empties as the peer acknowledges")]
     LogFull,
@@ -219,6 +241,13 @@ pub enum Command {
         /// Answered when durable.
         reply: oneshot::Sender<()>,
     },
+    /// The content of an operation's request came to its end, which follows.
+    RequestBody {
+        /// The operation.
+        id: OperationId,
+        /// SHA-256 of the content.
+        digest: Digest,
+    },
     /// Look an operation up.
     Operation {
         /// Which.
@@ -262,6 +291,7 @@ impl Command {
             | Self::Detach { lane }
             | Self::Dispatch { lane, .. } => Some(*lane),
             Self::Begin { .. }
+            | Self::RequestBody { .. }
             | Self::Operation { .. }
             | Self::Operations { .. }
             | Self::StoredResult { .. }
@@ -283,6 +313,7 @@ impl Command {
             | Self::Detach { lane }
             | Self::Dispatch { lane, .. } => *lane = other,
             Self::Begin { .. }
+            | Self::RequestBody { .. }
             | Self::Operation { .. }
             | Self::Operations { .. }
             | Self::StoredResult { .. }

@@ -104,6 +104,11 @@ impl DriverHandle {
         answer.await.unwrap_or(Err(BeginError::Stopping)).map(|exchange| *exchange)
     }
 
+    /// The content of an operation's request came to its end, of which nothing was said to the driver yet.
+    pub fn request_body(&self, id: OperationId, digest: Digest) {
+        self.send(Command::RequestBody { id, digest });
+    }
+
     /// What is known of an operation, if it is known.
     ///
     /// # Errors

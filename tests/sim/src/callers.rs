@@ -152,6 +152,7 @@ pub async fn call(shared: Rc<Shared>, plan: Plan, handle: DriverHandle) {
         target: format!("http://{UPSTREAM}/call/{}", plan.number),
         route: None,
         deadline_ms: None,
+        asked: Default::default(),
     };
     if let Patience::Leave(after) = plan.patience {
         let going = pin!(exchange(&shared, &plan, &handle, begin));

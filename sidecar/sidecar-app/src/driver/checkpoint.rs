@@ -51,6 +51,7 @@ impl Driver {
             entry.encode(&mut payload);
             out.push((entry.kind(), payload));
         }
+        out.extend(self.keys.checkpoint().iter().map(|entry| (entry.kind(), entry.encode())));
         for entry in far.checkpoint().into_iter().filter(|_| !mutated(Mutation::CheckpointForgetsExecutions)) {
             let mut payload = Vec::new();
             entry.encode(&mut payload);

@@ -78,6 +78,7 @@ impl Driver {
             Command::ReaderDropped { lane, ended } => self.response_reader_dropped(lane, ended),
             Command::Detach { lane } => self.detach(lane),
             Command::Dispatch { lane, attempt, reply } => self.dispatch(lane, attempt, reply),
+            Command::RequestBody { id, digest } => self.request_body(id, digest),
             Command::Operation { id, reply } => drop(reply.send(self.near.get(id))),
             Command::Operations { limit, reply } => drop(reply.send(self.near.list(None, limit))),
             Command::StoredResult { id, reply } => drop(reply.send(self.stored_result(id))),

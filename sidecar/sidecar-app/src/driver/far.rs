@@ -10,7 +10,6 @@ use layer2_http::far::{DispatchError, Dispatched, FarEntry, Recovery, repeatable
 use layer2_http::fin::code;
 use layer2_http::head::RequestHead;
 use layer2_http::operation::OperationId;
-use layer2_http::policy::Retry;
 use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::target;
 use tokio::sync::oneshot;
@@ -72,10 +71,17 @@ impl Driver {
             self.refuse(peer, request);
             return;
         };
-        let harmless = head.is_some_and(|head| self.harmless(head)) || mutated(Mutation::RetryNonIdempotent);
-        let recovery = self.far.recover(&peer, request, operation, harmless);
+        let allowed = head.and_then(|head| self.repeats_allowed(head));
+        let harmless = allowed == Some(true) || mutated(Mutation::RetryNonIdempotent);
         // What an earlier life of this endpoint made of it is not known here.
         let attempts_before = head.map_or(0, |head| head.envelope.attempts_before());
+        let recovery = match self.far.recover(&peer, request, operation, harmless) {
+            // The calling side does not know the rule. A call that no rule allows is refused as such.
+            Recovery::Run { .. } if attempts_before > 0 && allowed == Some(false) && !harmless => {
+                Recovery::OutcomeUnknown
+            }
+            recovery => recovery,
+        };
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         slot.writing.insert(response, Writing::default());
         let (replayable, asked) = (harmless, Asked::of(head, harmless));
@@ -124,17 +130,13 @@ impl Driver {
         }
     }
 
-    /// May this call be made again when nobody knows what became of it?
-    fn harmless(&self, head: &RequestHead) -> bool {
+    /// May this call be made again when nobody knows what became of it? `None` if no rule allows it at all.
+    fn repeats_allowed(&self, head: &RequestHead) -> Option<bool> {
         let text = format!("{}://{}{}", head.scheme, head.authority, head.path);
-        let retry = target::parse_absolute(&text)
-            .ok()
-            .and_then(|target| {
-                let call = target.call(&head.method).by(head.envelope.stated_caller());
-                self.settings.inbound.decide(&call).ok().map(|rule| rule.retry)
-            })
-            .unwrap_or(Retry::Never);
-        repeatable(&head.method, head.envelope.idempotency_key.is_some(), retry)
+        let target = target::parse_absolute(&text).ok()?;
+        let call = target.call(&head.method).by(head.envelope.stated_caller());
+        let rule = self.settings.inbound.decide(&call).ok()?;
+        Some(repeatable(&head.method, head.envelope.idempotency_key.is_some(), rule.retry))
     }
 
     /// Answers a request with a problem, without the egress.

@@ -8,9 +8,10 @@
 //! because retrying an fsync would lie; the loop never waits for a folder or a socket. It knows no HTTP beyond the heads
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
 //! what layer 1 reports, `closing.rs` the end of an association, `kept.rs` and `archive.rs` what outlives it, `journal.rs` the
-//! log, `carry.rs` what is left in old segments, `space.rs` a full disk, `recover.rs` the start, `forget.rs` endpoints that are
-//! gone, `life.rs` a new incarnation, `asks.rs` questions about operations, `news.rs` what is told of them, `progress.rs` how far they came, `withdraw.rs` those that end
-//! early, `far_time.rs` the same where they are executed, `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
+//! log, `keys.rs` repeats of a call, `carry.rs` what is left in old segments, `space.rs` a full disk, `recover.rs` the start,
+//! `forget.rs` endpoints that are gone, `life.rs` a new incarnation, `asks.rs` questions about operations, `news.rs` what is told
+//! of them, `progress.rs` how far they came, `withdraw.rs` those that end early, `far_time.rs` the same where they are executed,
+//! `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
 
 mod archive;
 mod asks;
@@ -26,6 +27,7 @@ mod forget;
 mod host;
 mod journal;
 mod kept;
+mod keys;
 mod life;
 mod lost;
 mod membership;
@@ -52,6 +54,7 @@ use disk::log::LogError;
 use layer0_pipe::Counters;
 use layer1_replication::{Config as ReplicationConfig, Timestamp};
 use layer2_http::far::Executions;
+use layer2_http::keys::Keys;
 use layer2_http::near::Operations;
 use layer2_http::operation::OperationId;
 use layer2_http::policy::Policy;
@@ -179,6 +182,8 @@ pub struct Driver {
     watch: Watch,
     near: Operations,
     far: Executions,
+    /// Idempotency keys of calls begun here.
+    keys: Keys,
     outlets: Outlets,
     /// Records to be carried out of nearly empty segments.
     carry: Carry,

@@ -40,12 +40,15 @@ impl Driver {
         self.journal.note(entry.kind(), &payload, entry.urgent());
         self.is_news(entry);
         if let NearEntry::Forgotten { id } = entry {
+            self.keys.forget(*id);
             self.drop_result(*id);
         }
     }
 
     pub(super) fn begin(&mut self, call: BeginCall, reply: BeginReply) {
-        if !self.blocked.contains(&self.choose_server(&call)) {
+        if let Some(in_use) = self.key_in_use(&call) {
+            let _ = reply.send(Err(BeginError::KeyInUse(Box::new(in_use))));
+        } else if !self.blocked.contains(&self.choose_server(&call)) {
             self.begin_or_wait(call, reply);
         } else if self.waiting_begins.len() < WAITING_BEGINS_MAX {
             self.waiting_begins.push_back((call, reply));
@@ -128,6 +131,7 @@ impl Driver {
         for entry in &entries {
             self.note_near(entry);
         }
+        self.note_asked(call);
         if call.retain {
             self.mark_kept(call.operation, response_lane, true);
         }

@@ -23,6 +23,7 @@ use layer1_replication::{Entry, Peer, PeerEvent};
 use layer2_http::far::{Executions, FarEntry};
 use layer2_http::fin::code;
 use layer2_http::head::RequestHead;
+use layer2_http::keys::{KeyEntry, Keys};
 use layer2_http::near::{NearEntry, Operations};
 use layer2_http::operation::{Executed, OperationId, State};
 use layer2_http::problem::ProblemKind;
@@ -170,6 +171,7 @@ impl Driver {
             watch: Watch::new(now),
             near: Operations::new(),
             far: Executions::new(),
+            keys: Keys::default(),
             outlets,
             carry: Carry::default(),
             tight: false,
@@ -230,6 +232,7 @@ impl Driver {
                 }
                 self.far.replay(&far);
             }
+            kind if KeyEntry::has_kind(kind) => self.keys.replay(&KeyEntry::decode(kind, &entry.payload).ok()?),
             kind if kind >= LAYER2_FIRST => {
                 let near = NearEntry::decode(kind, &entry.payload).ok()?;
                 if let NearEntry::Begun(begun) = &near
@@ -240,6 +243,9 @@ impl Driver {
                 }
                 if let NearEntry::Moved { peer, stream, .. } = &near {
                     self.open_slot(*peer).spool.open(stream.response_of());
+                }
+                if let NearEntry::Forgotten { id } = &near {
+                    self.keys.forget(*id);
                 }
                 gathered.stream_begins(&near);
                 gathered.outlived.near_entry(&near);

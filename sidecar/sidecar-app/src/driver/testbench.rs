@@ -509,6 +509,7 @@ impl Bench {
             target: "http://up.example/".to_owned(),
             route: None,
             deadline_ms,
+            asked: Default::default(),
         };
         self.driver.handle_command(Command::Begin { call, reply });
         self.driver.settle().unwrap();

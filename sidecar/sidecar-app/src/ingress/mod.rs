@@ -13,6 +13,7 @@ mod crowd;
 mod events;
 mod framing;
 mod heads;
+mod idempotency;
 mod near_side;
 mod operations;
 pub(crate) mod quotas;

@@ -3,7 +3,7 @@
 //! Invariants: only requests for this port itself are answered; what is asked never changes an operation but by DELETE. Test to
 //! read first: `tests/line/operations.rs`.
 
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use layer2_http::fields::Fields;
 use layer2_http::operation::{Executed, OperationId, OperationView, State};

@@ -21,10 +21,11 @@ use layer2_http::target::{self, Target};
 use tokio::sync::oneshot;
 
 use super::asynchronous::{self, Waitless};
+use super::idempotency;
 use super::near_side::{self, Entered};
 use super::{Ingress, response};
 use crate::body::{self, BoxedBody, PumpError};
-use crate::command::{BeginCall, BeginError};
+use crate::command::{Asked, BeginCall, BeginError};
 use crate::driver::unix_ms;
 use crate::exchange::{NearExchange, RecordReader, RecordWriter};
 use crate::record::{Incoming, ReadError};
@@ -78,19 +79,25 @@ pub(super) async fn call(
     let to_head = request.method() == Method::HEAD;
     let head = request_head(&ingress, &admitted, &method, client)?;
     let (operation, priority) = (admitted.operation, head.envelope.priority);
+    let key = idempotency::claim(&ingress, &admitted.fields, &method, &admitted.target, admitted.route.as_deref())?;
     let begin = BeginCall {
         operation,
-        retain: admitted.retain(),
+        retain: admitted.retain() || key.is_some(),
         head: head.encode().map_err(|error| bad(error.to_string()))?,
         method,
         target: admitted.target.to_string(),
         route: admitted.route.clone(),
         deadline_ms: admitted.deadline_ms,
+        asked: Asked { key },
     };
     // Dropped when the wait is over, it begins nothing: no end of the request was sent, so nothing was executed.
     let in_time = admitted.wishes.deadline_s.map_or(admitted.timeout, |s| admitted.timeout.min(Duration::from_secs(s)));
     let begun = tokio::time::timeout(in_time, ingress.driver.begin(begin)).await;
     let exchange = match begun {
+        Ok(Err(BeginError::KeyInUse(in_use))) => {
+            let repeat = idempotency::repeat(&ingress, *in_use, request.into_body(), BODY_IDLE_MAX).await;
+            return crossing.leave(repeat);
+        }
         Ok(begun) => begun.map_err(|error| refused(&error, operation, &ingress.far_side))?,
         Err(_) if in_time < admitted.timeout => return Err(deadline::problem(Verdict::Over)),
         Err(_) => return Err(busy(&ingress.far_side)),
@@ -100,7 +107,8 @@ pub(super) async fn call(
         writer.prioritize(priority);
     }
     let compress = ingress.compress && body::compressible(&admitted.fields);
-    let content = crossing.request(request.into_body(), BODY_IDLE_MAX);
+    let (content, idle_max) = crossing.request(request.into_body(), BODY_IDLE_MAX);
+    let content = (idempotency::digested(content, key.is_some(), &ingress.driver, operation), idle_max);
     if admitted.wishes.respond_async {
         let Admitted { wishes, timeout, .. } = admitted;
         let call = Waitless { operation, wishes, timeout, to_head };
@@ -358,6 +366,7 @@ fn refused(error: &BeginError, operation: OperationId, far_side: &str) -> Proble
             format!("operation {} is {}; ask for {}", view.id, view.state, operation.location()),
         )
         .of(operation),
+        BeginError::KeyInUse(_) => Problem::new(ProblemKind::KeyInProgress, error.to_string()),
         BeginError::LogFull | BeginError::DiskFull => {
             Problem::new(ProblemKind::LogFull, error.to_string()).executed(Executed::No).retry_after(30)
         }

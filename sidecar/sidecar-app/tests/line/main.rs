@@ -29,6 +29,7 @@ mod garbage;
 mod gates;
 mod harness;
 mod http;
+mod idempotency;
 mod modes;
 mod odd_share;
 mod operations;

@@ -10,6 +10,7 @@ use anyhow::Result;
 use disk::log::Entry as LogEntry;
 use layer1_replication::Entry;
 use layer2_http::far::FarEntry;
+use layer2_http::keys::KeyEntry;
 use layer2_http::near::NearEntry;
 use serde::Serialize;
 use wire::record::RecordHeader;
@@ -132,6 +133,7 @@ fn line(entry: &LogEntry) -> Line {
     match entry.kind {
         kind if kind >= ENGINE_FIRST => line.of_engine(kind, &entry.payload),
         kind if kind >= FAR_FIRST => line.of_far(kind, &entry.payload),
+        kind if KeyEntry::has_kind(kind) => line.of_key(kind, &entry.payload),
         kind if kind >= LAYER2_FIRST => line.of_near(kind, &entry.payload),
         kind => line.of_layer1(kind, &entry.payload),
     }
@@ -181,6 +183,10 @@ impl Line {
             }
             Err(_) => {}
         }
+    }
+
+    fn of_key(&mut self, kind: u8, payload: &[u8]) {
+        self.operation = KeyEntry::decode(kind, payload).ok().map(|entry| entry.id().to_string());
     }
 
     fn of_far(&mut self, kind: u8, payload: &[u8]) {
@@ -266,6 +272,8 @@ pub(super) fn kind_name(kind: u8) -> &'static str {
         66 => "near_forgotten",
         67 => "near_moved",
         68 => "near_cancel_asked",
+        80 => "key_taken",
+        81 => "key_body",
         96 => "far_dispatched",
         97 => "far_response_begun",
         98 => "far_done",

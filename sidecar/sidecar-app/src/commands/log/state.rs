@@ -9,6 +9,7 @@ use bytes::Bytes;
 use disk::log::{Entry as LogEntry, Position};
 use layer1_replication::{Config, Entry, Ids, Peer, PeerEvent, PeerStatus, Timestamp};
 use layer2_http::far::{Executions, FarEntry};
+use layer2_http::keys::KeyEntry;
 use layer2_http::near::{NearEntry, Operations};
 use layer2_http::operation::OperationId;
 use wire::control::EndpointName;
@@ -79,6 +80,8 @@ impl LogState {
                 self.take_engine(EngineEntry::decode(kind, &entry.payload)?, entry.position)
             }
             kind if kind >= FAR_FIRST => self.far.replay(&FarEntry::decode(kind, &entry.payload).ok()?),
+            // Whose they are is not shown.
+            kind if KeyEntry::has_kind(kind) => drop(KeyEntry::decode(kind, &entry.payload).ok()?),
             kind if kind >= LAYER2_FIRST => self.near.replay(&NearEntry::decode(kind, &entry.payload).ok()?),
             kind => {
                 let (peer, rest) = entry::split_peer(&entry.payload)?;

@@ -62,6 +62,7 @@ impl Bench {
             target: "http://south/".to_owned(),
             route: None,
             deadline_ms: None,
+            asked: Default::default(),
         };
         let (reply, mut answer) = oneshot::channel();
         self.driver.begin(call, reply);
@@ -80,6 +81,7 @@ impl Bench {
             target: "http://south/".to_owned(),
             route: None,
             deadline_ms: None,
+            asked: Default::default(),
         };
         self.driver.begin(call, oneshot::channel().0);
         self.driver.settle()?;

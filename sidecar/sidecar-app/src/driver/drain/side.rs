@@ -458,6 +458,7 @@ async fn try_call(handle: &DriverHandle, kind: Kind, operation: OperationId) -> 
         target: "http://example.com/".to_owned(),
         route: None,
         deadline_ms: None,
+        asked: Default::default(),
     };
     let NearExchange { mut request, mut response } = handle.begin(begin).await.ok()?;
     if kind != Kind::Plain {

@@ -3,7 +3,7 @@
 use disk::log::MemStorage;
 use layer2_http::head::ResponseHead;
 use layer2_http::limits::MAX_EXECUTIONS;
-use layer2_http::policy::{HostPattern, Policy, Rule};
+use layer2_http::policy::{HostPattern, Policy, Retry, Rule};
 
 use super::*;
 use crate::driver::Settings;
@@ -85,6 +85,31 @@ fn an_operation_that_comes_back_after_its_association_ended_is_known() {
         if !again {
             let head = ResponseHead::decode(&next.received[&request.response_of()][&0].1).unwrap();
             assert_eq!(head.envelope.problem.as_deref(), Some("outcome-unknown"));
+        }
+    }
+}
+
+#[test]
+fn a_call_that_must_not_be_repeated_was_made_again_when_the_far_side_had_lost_its_journal() {
+    for (retry, again) in [(Retry::Idempotent, true), (Retry::Always, true), (Retry::Never, false)] {
+        let mut settings = allowing_everything();
+        let rules = settings.inbound.rules().iter().cloned().map(|rule| Rule { retry, ..rule });
+        settings.inbound = Policy::new(rules.collect()).unwrap();
+        let mut bench = Bench::start_with(&MemStorage::new(), settings);
+        let mut far = Far::new(DEFAULT, 3, 1);
+        bench.talk(&mut far);
+        for (n, attempt, runs) in [(1, None, true), (2, Some(2), again)] {
+            let mut head = RequestHead::decode(&request_head(operation(n), "GET", None)).unwrap();
+            head.envelope.attempt = attempt;
+            let request = far.peer.open_exchange();
+            far.append(request, kind::HEAD, head.encode().unwrap());
+            bench.talk(&mut far);
+            assert_eq!(bench.egress.try_recv().is_ok(), runs, "{retry:?} {attempt:?}");
+            if !runs {
+                let head = ResponseHead::decode(&far.received[&request.response_of()][&0].1).unwrap();
+                assert_eq!(head.envelope.problem.as_deref(), Some("outcome-unknown"));
+                assert_eq!(head.envelope.executed, Some(Executed::Maybe));
+            }
         }
     }
 }

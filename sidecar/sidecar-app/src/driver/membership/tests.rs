@@ -150,6 +150,7 @@ fn call(n: u8, route: &str) -> BeginCall {
         target: "http://a.example/".to_owned(),
         route: Some(route.to_owned()),
         deadline_ms: None,
+        asked: Default::default(),
     }
 }
 
