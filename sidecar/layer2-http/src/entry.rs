@@ -8,6 +8,10 @@
 //! | 67 | near: moved | | 99 | far: acked |
 //! | 80 | key: taken | | | |
 //! | 81 | key: body | | | |
+//! | 84 | callback: wanted | | | |
+//! | 85 | callback: delivered | | | |
+//! | 86 | callback: dead | | | |
+//! | 87 | callback: revived | | | |
 //! | | | | 100 | far: forgotten |
 //! | | | | 101 | far: peer closed |
 //!

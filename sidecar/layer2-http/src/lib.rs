@@ -7,13 +7,15 @@
 //! [`policy`], [`addresses`] and [`guard`] say what is allowed, [`quota`] how much; [`freshness`] and [`shelf`] are the cache;
 //! [`prefer`] says what a caller wants; [`hop`] and [`problem`] are HTTP's own rules for intermediaries; [`operation`],
 //! [`event`], [`near`] and [`far`] are the state of calls, with [`deadline`], [`range`] and [`report`] for what is asked about
-//! them, [`keys`] for repeats of a call, and [`entry`] for what of it is durable. Test to read first:
-//! `head::tests::a_request_head_reads_back_as_written`.
+//! them, [`keys`] for repeats of a call, and [`entry`] for what of it is durable; [`callbacks`], [`cloudevent`] and [`webhook`]
+//! are who is told of them, what, and how it is signed. Test to read first: `head::tests::a_request_head_reads_back_as_written`.
 
 pub mod addresses;
 pub mod bhttp;
 pub mod body;
+pub mod callbacks;
 mod cbor;
+pub mod cloudevent;
 pub mod deadline;
 pub mod entry;
 pub mod envelope;
@@ -41,6 +43,7 @@ pub mod range;
 pub mod report;
 pub mod shelf;
 pub mod target;
+pub mod webhook;
 
 pub use envelope::Envelope;
 pub use event::OperationEvent;

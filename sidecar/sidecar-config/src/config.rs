@@ -8,6 +8,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::{
+    callbacks::CallbackSettings,
     name::Name,
     problem::Refusal,
     rule::{InboundRule, OutboundRule},
@@ -44,6 +45,8 @@ pub struct Config {
     pub outbound: Outbound,
     /// What the far side may call here.
     pub inbound: Inbound,
+    /// To whom results and events may be reported.
+    pub callbacks: CallbackSettings,
     /// Bounds on what callers and the peer may use.
     pub limits: Limits,
     /// What the engine writes to its standard error.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cache::Cache,
+    callbacks::Callbacks,
     quantity,
     quota::Quota,
     rule::Retry,
@@ -65,6 +66,9 @@ pub struct ConfigFile {
     /// What the far side may call here. Default: nothing.
     #[serde(default)]
     pub inbound: Inbound,
+    /// To whom results and events may be reported. Default: nobody.
+    #[serde(default, skip_serializing_if = "Callbacks::is_default")]
+    pub callbacks: Callbacks,
     /// Bounds on what callers and the peer may use.
     #[serde(default)]
     pub limits: Limits,
@@ -99,6 +103,7 @@ impl ConfigFile {
             heartbeat: Heartbeat::default(),
             outbound: Outbound::default(),
             inbound: Inbound::default(),
+            callbacks: Callbacks::default(),
             limits: Limits::default(),
             log: Log::default(),
         }

@@ -8,6 +8,7 @@
 //! Test to read first: `the_smallest_file_is_enough` in `read/tests.rs`.
 
 mod cache;
+mod callbacks;
 mod check;
 mod config;
 mod explain;
@@ -28,6 +29,7 @@ pub use ipnet::IpNet;
 pub use url::Url;
 
 pub use cache::Cache;
+pub use callbacks::{CallbackRetry, CallbackRule, CallbackSettings, CallbackTarget, Callbacks};
 pub use config::{Config, Inbound, Listen, Local, Mode, Modes, Outbound, Remote};
 pub use file::ConfigFile;
 pub use name::{NAME_CHARS_MAX, Name};

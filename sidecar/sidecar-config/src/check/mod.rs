@@ -4,6 +4,7 @@
 //! It does not look whether anything exists. Test to read first: `every_contradiction_is_caught` in `read/tests.rs`.
 
 mod bounds;
+mod callbacks;
 mod callers;
 mod destinations;
 mod folders;
@@ -45,11 +46,12 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
     }
     let folders = folders::mirrored(file.folders, base_dir, &mut problems);
     let state_folder = folders::resolve(base_dir, &file.state.folder, "state.folder", &mut problems);
+    let callbacks = callbacks::callbacks(&file.callbacks, base_dir, &mut problems);
     problems.extend(overlaps(&Kept {
         outbox: &folders.outbox,
         inbox: &folders.inbox,
         state: &state_folder,
-        secrets: secrets(&identity, Path::to_path_buf),
+        secrets: secrets(&identity, Path::to_path_buf).into_iter().chain(callbacks::secrets(&callbacks)).collect(),
     }));
     let mut state = file.state;
     state.folder = state_folder;
@@ -80,6 +82,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
             heartbeat: file.heartbeat,
             outbound: Outbound { allow: outbound },
             inbound: Inbound { allow: inbound, deny_addresses },
+            callbacks,
             limits,
             log: file.log,
         }),

@@ -133,7 +133,7 @@ fn max_body(field: &str, given: Option<ByteSize>, body_max: ByteSize, problems: 
     max_body
 }
 
-fn names_differ(list: &str, names: &[&str], problems: &mut Problems) {
+pub(super) fn names_differ(list: &str, names: &[&str], problems: &mut Problems) {
     for (index, name) in names.iter().enumerate() {
         if let Some(first) = names.iter().take(index).position(|other| other == name) {
             problems.add(
@@ -151,7 +151,7 @@ pub(super) fn networks(field: &str, listed: &[String], problems: &mut Problems) 
     listed.filter_map(|(index, text)| problems.take(format!("{field}[{index}]"), network(text))).collect()
 }
 
-fn network(text: &str) -> Result<IpNet, Refusal> {
+pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
     let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
         Refusal::new(
             format!("`{text}` is neither a network nor an address"),

@@ -40,7 +40,7 @@ pub(super) fn of_calls(text: &str) -> Result<Url, Refusal> {
 }
 
 /// An http or https URL without what may be secret.
-fn plain(text: &str, example: &str) -> Result<Url, Refusal> {
+pub(super) fn plain(text: &str, example: &str) -> Result<Url, Refusal> {
     let url = Url::parse(text).map_err(|error| refusal(text, &format!("is not a URL: {error}"), example))?;
     if scheme(url.scheme()).is_err() {
         return Err(refusal(text, "is neither http nor https", example));
@@ -60,7 +60,7 @@ fn plain(text: &str, example: &str) -> Result<Url, Refusal> {
     Ok(url)
 }
 
-fn refusal(text: &str, why: &str, example: &str) -> Refusal {
+pub(super) fn refusal(text: &str, why: &str, example: &str) -> Refusal {
     // What may hold a password is not repeated.
     let shown = if text.contains('@') { "the URL".to_owned() } else { format!("`{text}`") };
     Refusal::new(format!("{shown} {why}"), format!("write a URL such as {example}"))

@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
+mod callbacks;
+
 use super::*;
 
 mod near_side;
