@@ -117,6 +117,11 @@ impl Carrier {
         Ok(mirrors)
     }
 
+    /// Where it works.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
     const fn road(&self, way: Way) -> &Road {
         match way {
             Way::Up => &self.up,

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::carrier::{Carrier, Way};
 use super::client::Door;
+use super::disk::Disk;
 use super::pattern::Pattern;
-use super::report::{Bulk, BulkRun, Calls, Idle, Small};
+use super::report::{Bulk, BulkRun, Calls, Idle, Percentiles, Small};
 use super::statistics::{median, percentile};
 use crate::demo::client::Client;
 use crate::demo::view;
@@ -127,7 +128,8 @@ impl Bench {
     pub(super) async fn idle(&self, calls: u32) -> Result<Idle> {
         self.settle().await;
         let mut connection = self.line.connect(&self.pattern).await?;
-        let (mut line_ms, mut files_ms) = (Vec::new(), Vec::new());
+        let mut disk = Disk::new(self.carrier.home())?;
+        let (mut line_ms, mut files_ms, mut added_ms, mut sync_ms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         // The first of each is not counted: it opens what later ones find open.
         for call in 0..=calls {
             let (carrier, pattern, name) = (self.carrier.clone(), self.pattern.clone(), format!("ping-{call}"));
@@ -135,14 +137,20 @@ impl Bench {
             let began = Instant::now();
             connection.down(SMALL_RESPONSE).await?;
             let line = began.elapsed();
+            let (sync, same) = blocking(move || disk.sync().map(|sync| (sync, disk))).await?;
+            disk = same;
             if call > 0 {
+                sync_ms.push(sync.as_secs_f64() * 1e3);
+                added_ms.push((line.as_secs_f64() - files.as_secs_f64()) * 1e3);
                 line_ms.push(line.as_secs_f64() * 1e3);
                 files_ms.push(files.as_secs_f64() * 1e3);
             }
         }
-        let (line_ms, files_ms) = median(&line_ms).zip(median(&files_ms)).context("not one call was asked for")?;
-        let idle = Idle { calls, line_ms, files_ms, added_ms: line_ms - files_ms, ratio: line_ms / files_ms };
-        eprintln!("idle line: {line_ms:.1} ms a call, {files_ms:.1} ms for files alone");
+        let of = |sample: &[f64]| Percentiles::of(sample).context("not one call was asked for");
+        let (line, files) = (of(&line_ms)?, of(&files_ms)?);
+        let ratio = line.p50_ms / files.p50_ms;
+        let idle = Idle { calls, line, files, added: of(&added_ms)?, fdatasync: of(&sync_ms)?, ratio };
+        eprintln!("idle line: {line} a call, {files} for files alone; fdatasync {}", idle.fdatasync);
         Ok(idle)
     }
 

@@ -7,11 +7,12 @@
 //!
 //! Invariants: standard output carries the result alone; children and folder are cleared away however it ends; a slow line
 //! is no failure. A body comes from memory and is compared, not written, at its end, whereas a file is read and written:
-//! the engines' own logs and packets are all that the line writes. Files: `measure.rs` what is measured, `carrier.rs` the
-//! baseline, `run.rs` the children, `report.rs` the result. Test to read first: `the_defaults_are_those_of_the_help`.
+//! the engines' own logs and packets are all that the line writes. Files: `measure.rs` what is measured, `carrier.rs` and
+//! `disk.rs` the baselines, `run.rs` the children, `report.rs` the result. Test to read first: `the_defaults_are_those_of_the_help`.
 
 mod carrier;
 mod client;
+mod disk;
 mod measure;
 mod pattern;
 mod report;
@@ -37,7 +38,8 @@ its baseline in the same run, because only the ratios mean something on another 
 
   a large body, up and down   against: cp and fsync into a mirrored folder, the same mirror, cp and fsync out of it
   many small calls at once    against: the same calls without the line
-  one call on an idle line    against: a small file through the mirrors there, and another back
+  one call on an idle line    against: a small file through the mirrors there, and another back; beside it what
+                              fdatasync takes on the same disk
 
 Bodies are noise: nothing is gained by compression. The folder needs about five times the body's size.";
 
@@ -54,7 +56,7 @@ pub struct BenchArgs {
     runs: u32,
 
     /// Callers at once, for the small calls; each keeps its connection.
-    #[arg(long, value_name = "NUMBER", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1000))]
     connections: u32,
 
     /// How long small calls are made, through the line and directly each; 0 leaves them out.
@@ -139,7 +141,7 @@ mod tests {
         Cli::command().debug_assert();
         let args = parse(&[]).unwrap();
         assert_eq!((args.size, args.runs), (ByteSize::gib(1), 3));
-        assert_eq!((args.connections, args.seconds, args.calls), (64, 10, 50));
+        assert_eq!((args.connections, args.seconds, args.calls), (256, 10, 50));
         assert_eq!((args.packet_size, args.stream_window, args.dir, args.json), (None, None, None, false));
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::carrier::Way;
-use super::statistics::Spread;
+use super::statistics::{Spread, median, percentile};
 
 /// One run of a large body, and of its baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -99,19 +99,50 @@ pub(super) struct Small {
     pub(super) packets_per_second: f64,
 }
 
+/// Two percentiles of times.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Percentiles {
+    /// Half took less, in milliseconds.
+    pub(super) p50_ms: f64,
+    /// 99 of 100 took no more, in milliseconds.
+    pub(super) p99_ms: f64,
+}
+
+impl Percentiles {
+    /// Of a sample in milliseconds; `None` if it is empty.
+    pub(super) fn of(sample: &[f64]) -> Option<Self> {
+        Some(Self { p50_ms: median(sample)?, p99_ms: percentile(sample, 99)? })
+    }
+}
+
+impl Display for Percentiles {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "p50 {:.2} ms, p99 {:.2} ms", self.p50_ms, self.p99_ms)
+    }
+}
+
 /// One call at a time.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Idle {
     /// How many.
     pub(super) calls: u32,
-    /// Median of a call through the line, in milliseconds.
-    pub(super) line_ms: f64,
-    /// Median of a small file there and another back, in milliseconds.
-    pub(super) files_ms: f64,
-    /// What the line adds to that, in milliseconds.
-    pub(super) added_ms: f64,
-    /// The call's time over that of the files.
+    /// A call through the line.
+    pub(super) line: Percentiles,
+    /// A small file there and another back: the two passes of the mirrors.
+    pub(super) files: Percentiles,
+    /// What each call took more than the files beside it.
+    pub(super) added: Percentiles,
+    /// Making 4 KiB durable on the same disk.
+    pub(super) fdatasync: Percentiles,
+    /// The call's median over that of the files.
     pub(super) ratio: f64,
+}
+
+impl Idle {
+    /// What a call may add by the target: fifteen syncs and two milliseconds.
+    fn added_ms_target(&self) -> f64 {
+        15.0 * self.fdatasync.p50_ms + 2.0
+    }
 }
 
 /// Everything that was measured.
@@ -154,15 +185,15 @@ impl Display for Report {
             row(f, "  packets per second", &format!("{:.1}", small.packets_per_second), "", "")?;
         }
         if let Some(idle) = &self.idle {
-            let Idle { line_ms, files_ms, ratio, added_ms, .. } = idle;
-            row(
-                f,
-                "one call, median, ms",
-                &format!("{line_ms:.1}"),
-                &format!("{files_ms:.1}"),
-                &format!("{ratio:.2}"),
-            )?;
-            row(f, "  added by the line, ms", &format!("{added_ms:.1}"), "", "")?;
+            let Idle { line, files, ratio, added, fdatasync, .. } = idle;
+            let ms = |value: f64| format!("{value:.2}");
+            row(f, "one call, median, ms", &ms(line.p50_ms), &ms(files.p50_ms), &ms(*ratio))?;
+            row(f, "  99th percentile, ms", &ms(line.p99_ms), &ms(files.p99_ms), "")?;
+            row(f, "  added by the line, median, ms", &ms(added.p50_ms), "", "")?;
+            row(f, "  added by the line, p99, ms", &ms(added.p99_ms), "", "")?;
+            row(f, "  fdatasync, median, ms", "", &ms(fdatasync.p50_ms), "")?;
+            row(f, "  fdatasync, p99, ms", "", &ms(fdatasync.p99_ms), "")?;
+            row(f, "  15 fdatasync and 2 ms", "", &ms(idle.added_ms_target()), "")?;
         }
         write!(
             f,
@@ -202,15 +233,34 @@ mod tests {
             processors: 2,
             bulk: Some([bulk(Way::Up), bulk(Way::Down)]),
             small: Some(Small { connections: 64, seconds: 1.0, line, direct, ratio: 0.05, packets_per_second: 40.0 }),
-            idle: Some(Idle { calls: 50, line_ms: 30.0, files_ms: 20.0, added_ms: 10.0, ratio: 1.5 }),
+            idle: Some(Idle {
+                calls: 50,
+                line: Percentiles { p50_ms: 30.0, p99_ms: 40.0 },
+                files: Percentiles { p50_ms: 20.0, p99_ms: 21.0 },
+                added: Percentiles { p50_ms: 10.0, p99_ms: 18.5 },
+                fdatasync: Percentiles { p50_ms: 0.5, p99_ms: 4.25 },
+                ratio: 1.5,
+            }),
         }
     }
 
     #[test]
     fn the_table_has_every_ratio() {
         let text = report().to_string();
-        for part in ["not optimised", "100 MB up", "100 MB down", "25.0", "0.250", "0.20–0.50", "0.050", "1.50", "10.0"]
-        {
+        for part in [
+            "not optimised",
+            "100 MB up",
+            "100 MB down",
+            "25.0",
+            "0.250",
+            "0.20–0.50",
+            "0.050",
+            "1.50",
+            "10.00",
+            "18.50",
+            "4.25",
+            "9.50",
+        ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
     }
@@ -222,6 +272,7 @@ mod tests {
         assert_eq!(json["bulk"][0]["ratio"]["median"], 0.25);
         assert_eq!(json["bulk"][0]["runs"].as_array().unwrap().len(), 3);
         assert_eq!(json["small"]["ratio"], 0.05);
-        assert_eq!(json["idle"]["added_ms"], 10.0);
+        assert_eq!(json["idle"]["added"]["p50_ms"], 10.0);
+        assert_eq!(json["idle"]["fdatasync"]["p99_ms"], 4.25);
     }
 }
