@@ -22,6 +22,7 @@ use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::shelf::{Asked, Found, Kept, Key, Shelf};
 use sidecar_config::Config;
 
+use super::near_side::goes_on;
 use crate::access::FarProblem;
 use crate::body::{self, BodyError, BoxedBody};
 
@@ -278,8 +279,13 @@ impl Question {
         result: Result<Response<BoxedBody>, Problem>,
     ) -> (Result<Response<BoxedBody>, Problem>, Outcome) {
         if self.why == "method" {
-            if let Ok(response) = &result {
-                self.invalidate(response);
+            match &result {
+                Ok(response) => self.invalidate(response),
+                // It may have been made, or is still to be.
+                Err(problem) if problem.executed != Some(Executed::No) => {
+                    self.cache.state().shelf.changed(&self.key.target);
+                }
+                Err(_) => {}
             }
             return (result.map(|response| self.marked(response, "")), Outcome::Bypass);
         }
@@ -289,7 +295,7 @@ impl Question {
         let failed = match &result {
             // The operation goes on: its caller has to hear of it.
             Err(problem) => problem.kind != ProblemKind::WaitOver,
-            Ok(response) => matches!(response.status().as_u16(), 500 | 502 | 503 | 504),
+            Ok(response) => matches!(response.status().as_u16(), 500 | 502 | 503 | 504) && !goes_on(response),
         };
         if let Some(kept) =
             self.about.take_if(|kept| failed && kept.life.stands_in(self.cache.now().saturating_sub(kept.came)))

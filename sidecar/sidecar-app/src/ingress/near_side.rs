@@ -135,7 +135,7 @@ impl Crossing {
         };
         let Some(permit) = permit else { return result };
         match result {
-            Ok(response) if response.status() == http::StatusCode::ACCEPTED && has_location(&response) => {
+            Ok(response) if goes_on(&response) => {
                 // The operation may go on without its caller: the place is its own.
                 Ok(response)
             }
@@ -158,8 +158,9 @@ impl Crossing {
     }
 }
 
-/// A 202 of this engine names the operation.
-fn has_location(response: &Response<BoxedBody>) -> bool {
+/// A 202 or 504 of this engine that names an operation: it goes on without its caller.
+pub(super) fn goes_on(response: &Response<BoxedBody>) -> bool {
     let location = response.headers().get(http::header::LOCATION);
-    location.is_some_and(|place| place.as_bytes().starts_with(b"/v1/operations/"))
+    matches!(response.status().as_u16(), 202 | 504)
+        && location.is_some_and(|place| place.as_bytes().starts_with(b"/v1/operations/"))
 }
