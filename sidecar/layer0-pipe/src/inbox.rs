@@ -33,7 +33,7 @@ mod work;
 mod tests;
 
 pub use arrival::{Alarm, Arrival, Closure, FileId, Verdict};
-pub use counters::Counters;
+pub use counters::{CUT_POSITIONS, Counters};
 pub use local::Local;
 pub use options::{InboxOptions, Profile};
 

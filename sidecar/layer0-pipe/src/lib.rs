@@ -28,7 +28,8 @@ mod testkit;
 
 pub use compress::{InflateError, compress, inflate};
 pub use inbox::{
-    Alarm, Arrival, Closure, Counters, FileId, Inbox, InboxOptions, Local, Profile, ScanCost, ScanReport, Sink, Verdict,
+    Alarm, Arrival, CUT_POSITIONS, Closure, Counters, FileId, Inbox, InboxOptions, Local, Profile, ScanCost,
+    ScanReport, Sink, Verdict,
 };
 pub use outbox::{
     Held, Layout, Outbox, OutboxOptions, Pace, PaceOptions, PacketFloor, PacketPlan, Payloads, PlannedRecord,

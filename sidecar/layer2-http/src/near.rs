@@ -7,9 +7,11 @@
 //! `an_operation_goes_its_way_and_is_forgotten`. File: `way.rs` which states an operation reached, and what is told of that.
 
 mod entry;
+mod shown;
 mod way;
 
 pub use entry::{Begun, NearEntry, Reached};
+pub use shown::{ShownOperation, Traffic};
 
 use crate::envelope::Envelope;
 use crate::event::Mark;
@@ -57,6 +59,7 @@ pub struct Operations {
     ended_ways: VecDeque<OperationId>,
     /// The number given last.
     last_number: u64,
+    traffic: BTreeMap<OperationId, Traffic>,
 }
 
 impl Operations {
@@ -221,6 +224,9 @@ impl Operations {
                     forget_stream(&mut self.by_stream, &operation.begun);
                     (operation.begun.peer, operation.begun.stream) = (*peer, *stream);
                     (operation.status, operation.executed) = (None, None);
+                    if let Some(traffic) = self.traffic.get_mut(id) {
+                        traffic.response_bytes = 0;
+                    }
                     self.by_stream.insert((*peer, *stream), *id);
                 }
             }
@@ -252,6 +258,7 @@ impl Operations {
     }
 
     fn remove(&mut self, id: OperationId) {
+        self.traffic.remove(&id);
         let Some(operation) = self.operations.remove(&id) else { return };
         forget_stream(&mut self.by_stream, &operation.begun);
         self.by_begin.remove(&(operation.begun.begun_ms, id));

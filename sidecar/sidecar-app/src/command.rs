@@ -6,6 +6,7 @@ use bytes::Bytes;
 use disk::log::Position;
 use layer2_http::envelope::Priority;
 use layer2_http::keys::{Holder, KeyClaim};
+use layer2_http::near::ShownOperation;
 use layer2_http::operation::{OperationId, OperationView};
 use tokio::sync::oneshot;
 use wire::digest::Digest;
@@ -262,6 +263,13 @@ pub enum Command {
         /// The answer, newest first.
         reply: oneshot::Sender<Vec<OperationView>>,
     },
+    /// Show operations of every state.
+    NewestOperations {
+        /// At most so many of each.
+        of_each_state: usize,
+        /// The answer, newest first.
+        reply: oneshot::Sender<Vec<ShownOperation>>,
+    },
     /// Find a stored response.
     StoredResult {
         /// Of which operation.
@@ -294,6 +302,7 @@ impl Command {
             | Self::RequestBody { .. }
             | Self::Operation { .. }
             | Self::Operations { .. }
+            | Self::NewestOperations { .. }
             | Self::StoredResult { .. }
             | Self::Status { .. }
             | Self::Ask(_) => None,
@@ -316,6 +325,7 @@ impl Command {
             | Self::RequestBody { .. }
             | Self::Operation { .. }
             | Self::Operations { .. }
+            | Self::NewestOperations { .. }
             | Self::StoredResult { .. }
             | Self::Status { .. }
             | Self::Ask(_) => {}

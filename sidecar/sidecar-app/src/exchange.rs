@@ -17,6 +17,7 @@ use layer2_http::body::BodyCheck;
 use layer2_http::envelope::Priority;
 use layer2_http::event::OperationEvent;
 use layer2_http::fin::Fin;
+use layer2_http::near::ShownOperation;
 use layer2_http::operation::{OperationId, OperationView};
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -127,6 +128,13 @@ impl DriverHandle {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Operations { limit, reply });
         answer.await.map_err(|_| Stopping)
+    }
+
+    /// The newest operations of each state, newest first, at most so many of each. `None` when the driver is gone.
+    pub async fn newest_operations(&self, of_each_state: usize) -> Option<Vec<ShownOperation>> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::NewestOperations { of_each_state, reply });
+        answer.await.ok()
     }
 
     /// A reader of the stored response of an operation. It may be read while it still arrives, and again.

@@ -16,7 +16,7 @@ mod server;
 
 use std::collections::BTreeMap;
 
-use layer0_pipe::Counters;
+use layer0_pipe::{CUT_POSITIONS, Counters};
 use layer2_http::{OperationView, State};
 use serde::Serialize;
 use wire::Reject;
@@ -66,6 +66,8 @@ pub struct EngineStatus {
     pub results_bytes: u64,
     /// A packet is being built or written.
     pub publishing: bool,
+    /// Bytes of the packets that were published since the start.
+    pub published_bytes: u64,
     /// Why the last packet could not be published; `None` as soon as one can.
     pub outbox_failure: Option<String>,
     /// The newest alarm of the inbox since the start.
@@ -215,6 +217,8 @@ pub struct InboxView {
     pub frame_bytes: u64,
     /// Failures of the file system while listing, reading or removing.
     pub io_errors: u64,
+    /// Packets closed as partial because their file was cut, by the tenth of their length in which it was.
+    pub cut_positions: [u64; CUT_POSITIONS],
     /// Rejects by name, those counted at least once.
     pub rejects: BTreeMap<&'static str, u64>,
 }
@@ -260,6 +264,7 @@ impl From<&Counters> for InboxView {
             read_bytes: counters.bytes_read,
             frame_bytes: counters.frame_bytes,
             io_errors: counters.io_errors,
+            cut_positions: counters.cut_positions,
             rejects: counters.rejects().map(|(reject, count)| (reject.name(), count)).collect(),
         }
     }

@@ -51,7 +51,13 @@ pub struct Counters {
     pub frame_bytes: u64,
     /// Failures of the file system while listing, reading or removing.
     pub io_errors: u64,
+    /// Packets closed as partial because their file was cut, by where: the first counts those of which less than a tenth
+    /// of their length was there. Files cut within their prefix are not known for packets.
+    pub cut_positions: [u64; CUT_POSITIONS],
 }
+
+/// Parts of a packet's length in which cuts are counted.
+pub const CUT_POSITIONS: usize = 10;
 
 impl Counters {
     /// How often this reject was counted.
@@ -65,6 +71,16 @@ impl Counters {
         self.rejects.iter().map(|(reject, count)| (*reject, *count))
     }
 
+    /// Counts a file of `len` octets that was to have `total_len`.
+    pub(crate) fn count_cut(&mut self, len: u64, total_len: u64) {
+        if len < total_len {
+            let part = u128::from(len) * CUT_POSITIONS as u128 / u128::from(total_len);
+            if let Some(count) = usize::try_from(part).ok().and_then(|part| self.cut_positions.get_mut(part)) {
+                *count += 1;
+            }
+        }
+    }
+
     pub(crate) fn count(&mut self, reject: Reject) {
         self.count_many(reject, 1);
     }
@@ -73,5 +89,21 @@ impl Counters {
         if times > 0 {
             *self.rejects.entry(reject).or_insert(0) += times;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_counted_where_it_is() {
+        let mut counters = Counters::default();
+        for len in [0, 99, 100, 550, 999, 1_000, 2_000] {
+            counters.count_cut(len, 1_000);
+        }
+        counters.count_cut(0, 0);
+        counters.count_cut(u64::MAX - 1, u64::MAX);
+        assert_eq!(counters.cut_positions, [2, 1, 0, 0, 0, 1, 0, 0, 0, 2]);
     }
 }

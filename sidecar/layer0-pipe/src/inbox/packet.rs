@@ -303,5 +303,6 @@ impl Inbox {
         let reject = pass.failed.unwrap_or(Reject::FrameDigest);
         self.counters.count_many(reject, bad);
         self.counters.count_many(Reject::FrameCut, cut);
+        self.counters.count_cut(len, open.header.total_len);
     }
 }

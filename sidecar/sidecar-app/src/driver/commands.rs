@@ -81,6 +81,9 @@ impl Driver {
             Command::RequestBody { id, digest } => self.request_body(id, digest),
             Command::Operation { id, reply } => drop(reply.send(self.near.get(id))),
             Command::Operations { limit, reply } => drop(reply.send(self.near.list(None, limit))),
+            Command::NewestOperations { of_each_state, reply } => {
+                drop(reply.send(self.near.newest_of_each_state(of_each_state)));
+            }
             Command::StoredResult { id, reply } => drop(reply.send(self.stored_result(id))),
             Command::Status { reply } => drop(reply.send(self.status())),
             Command::Ask(question) => self.answer_question(question),
@@ -98,6 +101,7 @@ impl Driver {
         if outgoing.kind == kind::HEAD && !lane.stream.is_request() {
             self.response_begun(lane.peer, lane.stream);
         }
+        self.note_request_traffic(lane, &outgoing);
         let Some(slot) = self.slots.get_mut(&lane.peer) else {
             let _ = reply.send(Err(crate::command::AppendError::Gone));
             return;

@@ -38,6 +38,7 @@ mod pipe_events;
 mod progress;
 mod recover;
 mod report;
+mod shown;
 mod slot;
 mod space;
 #[cfg(test)]
@@ -194,6 +195,7 @@ pub struct Driver {
     /// The outbox wants no packet before.
     rest_until: Timestamp,
     counters: Counters,
+    published_bytes: u64,
     inbox_alarm: Option<String>,
     outbox_failure: Option<String>,
     /// Whole responses of associations that ended.

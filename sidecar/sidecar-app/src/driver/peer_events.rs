@@ -87,6 +87,7 @@ impl Driver {
             self.refuse_answer(peer, found);
             return;
         }
+        self.note_response_traffic(peer, &found);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         if let Some(unwanted) = slot.spool.add(found) {
             slot.give_up(now, vec![unwanted], &mut self.journal);

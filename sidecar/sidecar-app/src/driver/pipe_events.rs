@@ -103,6 +103,7 @@ impl Driver {
             OutboxEvent::Published { recipient, pn, bytes } => {
                 self.outbox_failure = None;
                 self.packet_published(recipient, pn, true);
+                self.published_bytes = self.published_bytes.saturating_add(bytes);
                 tracing::trace!(peer = %recipient, pn = pn.get(), bytes, "packet published");
                 if !self.announced(recipient, pn, true)
                     && let Some(slot) = self.slots.get_mut(&recipient)

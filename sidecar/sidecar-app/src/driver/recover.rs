@@ -177,6 +177,7 @@ impl Driver {
             tight: false,
             publishing: false,
             counters: layer0_pipe::Counters::default(),
+            published_bytes: 0,
             inbox_alarm: None,
             outbox_failure: None,
             archive: Archive::default(),

@@ -17,6 +17,7 @@ impl Driver {
         status.log_failure = self.journal.failure().map(str::to_owned).or_else(|| self.lack_of_space());
         status.results_bytes = self.results_bytes();
         status.publishing = self.publishing;
+        status.published_bytes = self.published_bytes;
         status.outbox_failure = self.outbox_failure.clone();
         status.inbox_alarm = self.inbox_alarm.clone();
         status.inbox = (&self.counters).into();

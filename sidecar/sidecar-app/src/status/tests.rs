@@ -61,6 +61,7 @@ fn json_is_the_documented_one() {
         "log_full",
         "results_bytes",
         "publishing",
+        "published_bytes",
         "outbox_failure",
         "inbox_alarm",
         "folders",
