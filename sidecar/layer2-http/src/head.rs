@@ -127,6 +127,12 @@ impl RequestHead {
         Ok(head)
     }
 
+    /// Does it ask for a byte stream (CONNECT, RFC 9110 §9.3.6, or extended, RFC 8441)? Its execution begins with its head.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        self.method == "CONNECT" || self.envelope.protocol.is_some()
+    }
+
     /// Where it goes, parsed: what rules are asked about and the call is made to.
     ///
     /// # Errors

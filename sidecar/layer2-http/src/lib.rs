@@ -43,6 +43,7 @@ pub mod range;
 pub mod report;
 pub mod shelf;
 pub mod target;
+pub mod tunnel;
 pub mod webhook;
 
 pub use envelope::Envelope;

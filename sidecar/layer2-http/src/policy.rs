@@ -318,6 +318,14 @@ impl Policy {
         Self::decide_among(self.rules.iter().filter(|rule| rule.name == name), call)
     }
 
+    /// The rule that allows this call, of those that `wanted` says yes to: an upgrade needs a rule that opted in.
+    ///
+    /// # Errors
+    /// If none does: with the one of them that came closest.
+    pub fn decide_where(&self, call: &CallTarget<'_>, wanted: impl Fn(&Rule) -> bool) -> Result<&Rule, Denied> {
+        Self::decide_among(self.rules.iter().filter(|rule| wanted(rule)), call)
+    }
+
     fn decide_among<'a>(rules: impl Iterator<Item = &'a Rule>, call: &CallTarget<'_>) -> Result<&'a Rule, Denied> {
         let mut closest: Option<(DenyReason, &Rule)> = None;
         for rule in rules {

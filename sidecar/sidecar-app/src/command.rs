@@ -277,6 +277,13 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<StoredResult<Lane>>,
     },
+    /// How long a round trip to the server takes that a call would go to.
+    RoundTrip {
+        /// The call.
+        call: BeginCall,
+        /// The smoothed measurement in microseconds, once there is one.
+        reply: oneshot::Sender<Option<u64>>,
+    },
     /// Describe the engine's state.
     Status {
         /// The answer.
@@ -304,6 +311,7 @@ impl Command {
             | Self::Operations { .. }
             | Self::NewestOperations { .. }
             | Self::StoredResult { .. }
+            | Self::RoundTrip { .. }
             | Self::Status { .. }
             | Self::Ask(_) => None,
         }
@@ -327,6 +335,7 @@ impl Command {
             | Self::Operations { .. }
             | Self::NewestOperations { .. }
             | Self::StoredResult { .. }
+            | Self::RoundTrip { .. }
             | Self::Status { .. }
             | Self::Ask(_) => {}
         }

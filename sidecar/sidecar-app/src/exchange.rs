@@ -152,6 +152,13 @@ impl DriverHandle {
         })
     }
 
+    /// How long a round trip takes to the server that this call would go to; `None` before the first measurement.
+    pub async fn round_trip(&self, call: &BeginCall) -> Option<std::time::Duration> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::RoundTrip { call: call.clone(), reply });
+        answer.await.ok().flatten().map(std::time::Duration::from_micros)
+    }
+
     /// Asks the driver for its state, for `/statusz` and the metrics. `None` when it does not answer.
     pub async fn status(&self) -> Option<crate::status::EngineStatus> {
         let (reply, answer) = oneshot::channel();

@@ -31,4 +31,5 @@ pub mod preflight;
 pub mod record;
 pub mod spool;
 pub mod status;
+pub mod tunnel;
 pub mod watch;

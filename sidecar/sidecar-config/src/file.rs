@@ -17,6 +17,7 @@ use crate::{
     quota::Quota,
     rule::Retry,
     section::{EndpointKind, Folders, Heartbeat, Identity, Limits, Log, Mirror, Outbox, State},
+    tunnels::Tunnels,
 };
 
 /// The version of the file format that this program reads and writes.
@@ -274,6 +275,9 @@ pub struct OutboundRule {
     /// Whether responses are kept to be used again. Default: they are not.
     #[serde(default, skip_serializing_if = "Cache::is_default")]
     pub cache: Cache,
+    /// Byte streams of the rule.
+    #[serde(default, skip_serializing_if = "Tunnels::is_default")]
+    pub tunnels: Tunnels,
 }
 
 impl OutboundRule {
@@ -289,6 +293,7 @@ impl OutboundRule {
             quota: Quota::default(),
             caller_quota: Quota::default(),
             cache: Cache::default(),
+            tunnels: Tunnels::default(),
         }
     }
 }
@@ -342,6 +347,9 @@ pub struct InboundRule {
     /// How the called server proves who it is.
     #[serde(default, skip_serializing_if = "Tls::is_default")]
     pub tls: Tls,
+    /// Byte streams of the rule.
+    #[serde(default, skip_serializing_if = "Tunnels::is_default")]
+    pub tunnels: Tunnels,
 }
 
 impl InboundRule {
@@ -358,6 +366,7 @@ impl InboundRule {
             retry: Retry::default(),
             max_body: None,
             tls: Tls::default(),
+            tunnels: Tunnels::default(),
         }
     }
 }

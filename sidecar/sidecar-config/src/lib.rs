@@ -23,6 +23,7 @@ mod read;
 mod rule;
 mod section;
 mod template;
+mod tunnels;
 
 pub use bytesize::ByteSize;
 pub use ipnet::IpNet;
@@ -44,3 +45,4 @@ pub use section::{
     PublishSync, State,
 };
 pub use template::{Template, template};
+pub use tunnels::Tunnels;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{cache::Cache, name::Name, problem::Refusal, quota::Quota};
+use crate::{cache::Cache, name::Name, problem::Refusal, quota::Quota, tunnels::Tunnels};
 
 /// A rule for calls to the far side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct OutboundRule {
     pub caller_quota: Quota,
     /// Whether responses are kept to be used again.
     pub cache: Cache,
+    /// Byte streams.
+    pub tunnels: Tunnels,
 }
 
 /// A rule for calls from the far side.
@@ -55,6 +57,8 @@ pub struct InboundRule {
     pub max_body: ByteSize,
     /// PEM file of the only authorities to trust; those of the system when absent.
     pub ca_file: Option<PathBuf>,
+    /// Byte streams.
+    pub tunnels: Tunnels,
 }
 
 /// Which calls are made again when it is unknown whether they were made.

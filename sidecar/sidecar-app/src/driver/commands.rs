@@ -85,6 +85,7 @@ impl Driver {
                 drop(reply.send(self.near.newest_of_each_state(of_each_state)));
             }
             Command::StoredResult { id, reply } => drop(reply.send(self.stored_result(id))),
+            Command::RoundTrip { call, reply } => drop(reply.send(self.round_trip_us(&call))),
             Command::Status { reply } => drop(reply.send(self.status())),
             Command::Ask(question) => self.answer_question(question),
         }

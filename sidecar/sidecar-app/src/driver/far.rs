@@ -21,7 +21,7 @@ use super::Driver;
 use super::far_time::Asked;
 use super::journal::WhenDurable;
 use super::slot::{FarCall, Writing};
-use crate::command::{Lane, Outgoing};
+use crate::command::{Found, Lane, Outgoing};
 use crate::entry::EngineEntry;
 use crate::mutation::{Mutation, mutated};
 use crate::{egress, exchange};
@@ -55,7 +55,7 @@ impl Driver {
             let slow = slot.peer.status(self.host.now()).srtt_us.is_some_and(|srtt| srtt > CUT_THROUGH_RTT_US);
             // What waits here holds credit: it must not be what its own rest, or another request, waits for.
             let large = slot.spool.stream_raw_bytes(request) >= self.settings.replication.stream_window_bytes / 2;
-            if slow && !large && !self.pool_is_tight(peer) {
+            if slow && !large && !self.pool_is_tight(peer) && !self.is_tunnel(&first) {
                 return;
             }
         }
@@ -130,8 +130,17 @@ impl Driver {
         }
     }
 
+    /// A byte stream is never whole before it is over, so nothing waits for that.
+    fn is_tunnel(&mut self, head: &Found) -> bool {
+        self.journal.payload(head).and_then(|payload| RequestHead::decode(&payload).ok()).is_some_and(|h| h.is_tunnel())
+    }
+
     /// May this call be made again when nobody knows what became of it? `None` if no rule allows it at all.
     fn repeats_allowed(&self, head: &RequestHead) -> Option<bool> {
+        if head.is_tunnel() {
+            // What passed through it cannot be passed again.
+            return Some(false);
+        }
         let text = format!("{}://{}{}", head.scheme, head.authority, head.path);
         let target = target::parse_absolute(&text).ok()?;
         let call = target.call(&head.method).by(head.envelope.stated_caller());

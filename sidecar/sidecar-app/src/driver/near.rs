@@ -78,6 +78,11 @@ impl Driver {
         }
     }
 
+    /// How long a round trip takes to the server that the call would go to.
+    pub(super) fn round_trip_us(&self, call: &BeginCall) -> Option<u64> {
+        self.slots.get(&self.choose_server(call))?.peer.status(self.host.now()).srtt_us
+    }
+
     /// Begins a call; `None` when the far side allows no further exchange for now.
     fn try_begin(&mut self, call: &BeginCall) -> Result<Option<NearExchange>, BeginError> {
         let now = self.host.now();

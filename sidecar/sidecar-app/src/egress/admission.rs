@@ -59,10 +59,22 @@ pub(super) fn read_head(payload: &[u8], section: SectionLimit) -> Result<Request
 /// # Errors
 /// With the first thing that is wrong with it.
 pub(super) fn admit<'a>(egress: &'a Egress, head: &RequestHead) -> Result<Call<'a>, Problem> {
+    admit_where(egress, head, |_| true)
+}
+
+/// As [`admit`], by one of the rules that `wanted` says yes to.
+///
+/// # Errors
+/// As [`admit`].
+pub(super) fn admit_where<'a>(
+    egress: &'a Egress,
+    head: &RequestHead,
+    wanted: impl Fn(&Rule) -> bool,
+) -> Result<Call<'a>, Problem> {
     let target = target_of(head)?;
     let denied = |denied: layer2_http::policy::Denied| refuse(ProblemKind::RouteDenied, denied.message);
     let call = target.call(&head.method).by(head.envelope.stated_caller());
-    let rule = egress.policy.decide(&call).map_err(denied)?;
+    let rule = egress.policy.decide_where(&call, wanted).map_err(denied)?;
     let upstream = egress
         .upstreams
         .get(&rule.name)
@@ -77,14 +89,7 @@ pub(super) fn admit<'a>(egress: &'a Egress, head: &RequestHead) -> Result<Call<'
         return Err(refuse(ProblemKind::BodyTooLarge, detail));
     }
     let site = Site::new(&target, rule, upstream.server.as_ref());
-    let ip = match &upstream.server {
-        Some(server) => server.ip(),
-        None => target.ip(),
-    };
-    if let Some(ip) = ip {
-        let checked = upstream.networks.check(ip);
-        checked.map_err(|denied| fault::address_denied(&denied, &site.host, &rule.name))?;
-    }
+    check_literal(&target, rule, upstream, &site)?;
     let mut fields = leaving(&head.fields, &egress.pseudonym).map_err(bad)?.to_header_map().map_err(bad)?;
     if upstream.server.is_some() {
         // The client would leave out the default port of the scheme that the server is called by, not of the caller's.
@@ -102,9 +107,19 @@ pub(super) fn admit<'a>(egress: &'a Egress, head: &RequestHead) -> Result<Call<'
     })
 }
 
+/// An address that the caller, or the rule's own target, writes as such; names are for the connector.
+pub(super) fn check_literal(target: &Target, rule: &Rule, upstream: &Upstream, site: &Site) -> Result<(), Problem> {
+    let ip = match &upstream.server {
+        Some(server) => server.ip(),
+        None => target.ip(),
+    };
+    let Some(ip) = ip else { return Ok(()) };
+    upstream.networks.check(ip).map_err(|denied| fault::address_denied(&denied, &site.host, &rule.name))
+}
+
 fn target_of(head: &RequestHead) -> Result<Target, Problem> {
     if head.method == "CONNECT" || head.envelope.protocol.is_some() {
-        return Err(refuse(ProblemKind::UpgradeFailed, "byte streams are not carried by this far side".to_owned()));
+        return Err(refuse(ProblemKind::UpgradeFailed, "a byte stream is no call".to_owned()));
     }
     if !head.path.starts_with('/') {
         // Without this, `*` would become part of the host.
@@ -130,11 +145,11 @@ fn leaving(received: &Fields, pseudonym: &str) -> Result<Fields, hop::HopError> 
     Ok(fields)
 }
 
-fn refuse(kind: ProblemKind, detail: String) -> Problem {
+pub(super) fn refuse(kind: ProblemKind, detail: String) -> Problem {
     Problem::new(kind, detail).executed(Executed::No)
 }
 
-fn bad(error: impl std::fmt::Display) -> Problem {
+pub(super) fn bad(error: impl std::fmt::Display) -> Problem {
     refuse(ProblemKind::BadRequest, error.to_string())
 }
 

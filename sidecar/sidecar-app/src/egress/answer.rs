@@ -78,7 +78,7 @@ pub(super) fn of_response(head: &response::Parts, method: &Method, frame: &Frame
 }
 
 /// The version as Via writes it (RFC 9110 §7.6.3).
-fn version(version: Version) -> &'static str {
+pub(super) fn version(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",

@@ -35,6 +35,18 @@ impl<T> Stamped<T> {
     }
 }
 
+impl<T> Stamped<T> {
+    /// The connection alone.
+    pub(super) fn into_inner(self) -> T {
+        self.inner
+    }
+
+    /// How long it took to open.
+    pub(super) const fn took(&self) -> Duration {
+        self.opened.took
+    }
+}
+
 impl<T: Connection> Connection for Stamped<T> {
     fn connected(&self) -> Connected {
         self.inner.connected().extra(self.opened)

@@ -65,10 +65,15 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 #[error("no connection within {} s", .0.as_secs())]
 pub(super) struct ConnectTimeout(Duration);
 
+/// A connection as it is opened.
+pub(super) type Opening = Stamped<MaybeHttpsStream<TokioIo<TcpStream>>>;
+
 /// Opens the connections of one rule.
 #[derive(Clone)]
 pub(super) struct Connector {
     inner: HttpsConnector<HttpConnector<Resolver>>,
+    /// The same, which offers only HTTP/1.1.
+    http1: HttpsConnector<HttpConnector<Resolver>>,
     networks: Arc<Networks>,
     /// What is connected to in the place of what is called.
     server: Option<Server>,
@@ -87,14 +92,38 @@ impl Connector {
         tcp.set_keepalive(Some(KEEPALIVE));
         // Shared among the addresses, so that one that swallows packets leaves time for the next.
         tcp.set_connect_timeout(Some(times.connect_max));
+        let own_tls = tls.clone();
+        let own_tcp = tcp.clone();
         let inner =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(tcp);
-        Self { inner, networks, server, time_max: times.connect_max }
+        let http1 = HttpsConnectorBuilder::new()
+            .with_tls_config(own_tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(own_tcp);
+        Self { inner, http1, networks, server, time_max: times.connect_max }
+    }
+
+    /// A connection of its own for one call that may switch protocols: never by HTTP/2, where nothing can.
+    pub(super) async fn dedicated(&self, called: Uri) -> Result<Opening, BodyError> {
+        let inner = self.http1.clone();
+        Self { inner, ..self.clone() }.call(called).await
+    }
+
+    /// A bare TCP connection to `authority`, or to the rule's server in its place.
+    pub(super) async fn bare(&self, authority: &str) -> Result<Opening, BodyError> {
+        let authority = match &self.server {
+            Some(server) => server.uri().authority().map(ToString::to_string).unwrap_or_default(),
+            None => authority.to_owned(),
+        };
+        // The scheme only says that there is no TLS: what passes is the caller's.
+        let called = format!("http://{authority}/").parse::<Uri>()?;
+        Self { server: None, ..self.clone() }.call(called).await
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = Stamped<MaybeHttpsStream<TokioIo<TcpStream>>>;
+    type Response = Opening;
     type Error = BodyError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

@@ -17,6 +17,7 @@ use super::admission::{self, Call};
 use super::answer::{self, Answer, Frame};
 use super::call::{self, Content, millis};
 use super::server::Server;
+use super::tunnel;
 use super::{Egress, respond_problem};
 use crate::access::{self, Record};
 use crate::body::{self, PumpError};
@@ -24,9 +25,11 @@ use crate::exchange::{DispatchMark, FarExchange, RecordReader, RecordWriter};
 use crate::record::{Incoming, ReadError};
 
 /// How the upstream's part ended.
-enum Outcome {
+pub(super) enum Outcome {
     /// The response's head, and its content to come.
     Response { answer: Answer, content: UpstreamBody, body_max: u64 },
+    /// A byte stream is open.
+    Tunnel(Box<tunnel::Open>),
     /// A problem in its place.
     Problem(Problem),
     /// The calling side gave the request up, or does not want the response.
@@ -67,6 +70,7 @@ pub(super) async fn run(egress: Arc<Egress>, exchange: FarExchange) {
                 () = respond(&egress, response, answer, access::response_content(content, record), body_max, compress) => {}
             }
         }
+        Outcome::Tunnel(open) => tunnel::carry(&egress, *open, response, &cancelled).await,
         Outcome::Problem(problem) => {
             let slug = problem.kind.slug();
             tracing::debug!(%me, %peer, attempt, elapsed_ms, problem = slug, detail = problem.detail, "a problem");
@@ -117,6 +121,11 @@ async fn execute(
     let operation = head.envelope.operation;
     if let Some(record) = record {
         record.executes(&head);
+    }
+    if head.is_tunnel() {
+        return tunnel::open(egress, &head, request, dispatch)
+            .await
+            .unwrap_or_else(|problem| Outcome::Problem(about(problem, operation)));
     }
     let called = match admission::admit(egress, &head) {
         Ok(called) => called,

@@ -1,6 +1,6 @@
 //! The far side's real HTTP calls: an execution from its request's records to its response's records.
 //!
-//! Order of one execution, and the first thing wrong with it is the answer: head, method, target, allow rule (here with
+//! A byte stream is opened by `tunnel` instead. Order of one execution, and the first thing wrong with it is the answer: head, method, target, allow rule (here with
 //! authority, whatever the near side decided), framing, loop, size, literal address, first record of the content, dispatch
 //! mark, call, response.
 //!
@@ -24,6 +24,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tunnel;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,8 @@ use upstream::Upstream;
 pub struct Egress {
     policy: Policy,
     upstreams: BTreeMap<String, Upstream>,
+    /// What the rules say of byte streams.
+    tunnels: BTreeMap<String, sidecar_config::Tunnels>,
     pseudonym: String,
     me: EndpointId,
     section: SectionLimit,
@@ -70,8 +73,9 @@ impl Egress {
                 .with_context(|| format!("inbound.allow: rule `{}`", rule.name))?;
             upstreams.insert(rule.name.to_string(), upstream);
         }
+        let tunnels = config.inbound.allow.iter().map(|rule| (rule.name.to_string(), rule.tunnels.clone())).collect();
         let compress = config.modes.send == sidecar_config::Mode::Sealed;
-        Ok(Self { policy, upstreams, pseudonym, me, section, compress, counters: Counters::default() })
+        Ok(Self { policy, upstreams, tunnels, pseudonym, me, section, compress, counters: Counters::default() })
     }
 
     /// How executions ended since the start.

@@ -57,6 +57,7 @@ pub(super) fn egress_to(server: Option<&str>, addresses: &[&str], ports: &[u16],
     Egress {
         policy: Policy::new(vec![rule]).unwrap(),
         upstreams: BTreeMap::from([("erp".to_owned(), upstream)]),
+        tunnels: BTreeMap::new(),
         pseudonym: "hoft-south".to_owned(),
         me: EndpointId::from_bytes([1; 16]),
         section,

@@ -37,6 +37,8 @@ const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs
 pub(super) struct Upstream {
     /// Makes the calls.
     pub(super) client: Client<Connector, BoxedBody>,
+    /// Opens connections outside of the client's pool.
+    pub(super) connector: Connector,
     /// Largest body of a request or response, in octets.
     pub(super) body_max: u64,
     /// Where its connections may go.
@@ -89,7 +91,7 @@ impl Upstream {
             .http2_max_header_list_size(u32::try_from(section.bytes()).unwrap_or(u32::MAX))
             .http2_keep_alive_interval(PING.0)
             .http2_keep_alive_timeout(PING.1)
-            .build(connector);
-        Self { client, body_max, networks: Arc::clone(&reach.networks), server }
+            .build(connector.clone());
+        Self { client, connector, body_max, networks: Arc::clone(&reach.networks), server }
     }
 }

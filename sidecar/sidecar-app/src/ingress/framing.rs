@@ -102,6 +102,13 @@ impl<S> FramingGuard<S> {
         (guard, refusal)
     }
 
+    /// The stream alone, and what was read of it and not handed over.
+    pub(super) fn into_parts(self) -> (S, BytesMut) {
+        let mut left = self.passed;
+        left.extend_from_slice(&self.held);
+        (self.inner, left)
+    }
+
     /// Lets pass what may pass of what is held.
     fn advance(&mut self) {
         while !self.held.is_empty() {

@@ -1,6 +1,7 @@
 //! The local port: the doors by which programs of this side call.
 //!
-//! Doors: the forward proxy (absolute-form targets), the routes (`/to/{route}/…`), the operations (`/v1/operations`).
+//! Doors: the forward proxy (absolute-form targets, CONNECT), the routes (`/to/{route}/…`), the operations
+//! (`/v1/operations`); by HTTP/1.1, or by HTTP/2 without TLS.
 //! A request is looked at in this order, and the first thing wrong with it is the answer: framing, Host and Origin,
 //! target, allow rules, loops, operation id, room in the log. Only then is anything accepted.
 //!
@@ -12,6 +13,7 @@ pub(crate) mod cache;
 mod crowd;
 mod events;
 mod framing;
+mod h2c;
 mod heads;
 mod idempotency;
 mod near_side;
@@ -20,22 +22,24 @@ pub(crate) mod quotas;
 mod request;
 mod response;
 mod results;
+mod tunnel;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use layer2_http::bhttp::SectionLimit;
 use layer2_http::envelope::Caller;
 use layer2_http::policy::Policy;
-use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::target::{self, Target};
-use sidecar_config::Config;
+use sidecar_config::{Config, Tunnels};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +48,7 @@ use self::cache::Cache;
 use self::crowd::Crowd;
 use self::framing::FramingGuard;
 use self::quotas::Quotas;
+use self::tunnel::Keeper;
 use crate::access::Record;
 use crate::body::{self, BoxedBody};
 use crate::exchange::DriverHandle;
@@ -52,6 +57,10 @@ use crate::exchange::DriverHandle;
 const HEADER_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long a connection may be idle, the time of a head included.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(40);
+/// Calls at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
+/// Silence on an HTTP/2 connection after which it is probed, and the time an answer may take.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
 
 /// A target that a route names.
 #[derive(Clone, Debug)]
@@ -65,6 +74,8 @@ pub struct Ingress {
     driver: DriverHandle,
     policy: Policy,
     routes: Vec<RouteTarget>,
+    /// What the rules say of byte streams.
+    tunnels: BTreeMap<String, Tunnels>,
     names: Vec<String>,
     pseudonym: String,
     body_max: u64,
@@ -91,6 +102,7 @@ impl Ingress {
                 Some(RouteTarget { route: rule.name.to_string(), target })
             })
             .collect();
+        let tunnels = config.outbound.allow.iter().map(|rule| (rule.name.to_string(), rule.tunnels.clone())).collect();
         let header_bytes_max = usize::try_from(config.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
         Self {
             driver,
@@ -98,6 +110,7 @@ impl Ingress {
             quotas: Quotas::new(config),
             cache: Cache::new(config, &pseudonym),
             routes,
+            tunnels,
             names: config.listen.names.clone(),
             pseudonym,
             body_max: config.limits.body_max.as_u64(),
@@ -120,29 +133,36 @@ impl Ingress {
         self.caller.as_ref()?.service_account.as_deref()
     }
 
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr, port: u16) -> Response<BoxedBody> {
+        if request.version() != Version::HTTP_2 {
+            return self.handle(request, client).await;
+        }
+        let head_only = request.method() == Method::HEAD;
+        match h2c::normalized(request, port, &self.names) {
+            Ok(request) => self.handle(request, client).await,
+            Err(problem) => response::of_problem(&problem, &self.pseudonym, head_only),
+        }
+    }
+
     async fn handle(self: Arc<Self>, mut request: Request<Incoming>, client: SocketAddr) -> Response<BoxedBody> {
         let head_only = request.method() == Method::HEAD;
-        let unseen = [http::header::TRANSFER_ENCODING, http::header::UPGRADE]
-            .iter()
-            .any(|name| request.headers().contains_key(name));
+        let http1 = request.version() != Version::HTTP_2;
+        let unguarded =
+            tunnel::is_unguarded(&request) || request.headers().contains_key(http::header::TRANSFER_ENCODING);
         let ours = request.uri().scheme().is_none() && operations::serves(request.uri().path());
         let record = if ours { None } else { Record::near(&mut request, client) };
-        let result = if request.method() == Method::CONNECT {
-            Err(Problem::new(
-                ProblemKind::UpgradeFailed,
-                "CONNECT is not served: send the absolute https:// target to this port, and the far side does the TLS",
-            ))
-        } else if ours {
-            operations::answer(&self, &request).await
-        } else {
-            request::call(Arc::clone(&self), request, client).await
+        let result = match tunnel::asked(&request) {
+            Err(problem) => Err(problem),
+            Ok(Some(asked)) => tunnel::open(Arc::clone(&self), request, client, asked).await,
+            Ok(None) if ours => operations::answer(&self, &request).await,
+            Ok(None) => request::call(Arc::clone(&self), request, client).await,
         };
         if let (Some(record), Err(problem)) = (&record, &result) {
             record.problem(problem);
         }
         let mut response = result.unwrap_or_else(|problem| response::of_problem(&problem, &self.pseudonym, head_only));
-        if unseen {
-            // The guard of the framing sees only as far as the first chunked body or upgrade.
+        if unguarded && http1 && !tunnel::opens(&response) {
+            // The guard of the framing sees only as far as the first chunked body, or what could have been a byte stream.
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
         match record {
@@ -167,15 +187,15 @@ pub async fn serve(ingress: Arc<Ingress>, listener: TcpListener, stop: Cancellat
             accepted = accept(&listener, &ingress.crowd) => accepted,
         };
         let Some((mut stream, client, waiting)) = accepted else { continue };
-        let (ingress, stop) = (Arc::clone(&ingress), stop.clone());
+        let (ingress, tasks_of_all, stop) = (Arc::clone(&ingress), tasks.clone(), stop.clone());
         tasks.spawn(async move {
             let place = tokio::select! {
                 () = stop.cancelled() => return,
                 place = ingress.crowd.enter(&mut stream, waiting, &ingress.pseudonym) => place,
             };
             if let Some(place) = place {
-                connection(ingress, stream, client, stop).await;
-                drop(place);
+                connection(ingress, stream, client, Keeper { _place: Arc::new(place), tasks: tasks_of_all, stop })
+                    .await;
             }
         });
     }
@@ -197,30 +217,25 @@ async fn accept(listener: &TcpListener, crowd: &Crowd) -> Option<(TcpStream, Soc
     }
 }
 
-async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr, stop: CancellationToken) {
+async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr, keeper: Keeper) {
     let _ = stream.set_nodelay(true);
-    let buffer_max = ingress.header_bytes_max.saturating_add(16 * 1024).max(64 * 1024);
-    let (guard, refusal) = FramingGuard::new(stream, buffer_max, HEADER_TIME_MAX);
-    let stopping = stop.clone();
+    let port = stream.local_addr().map_or(0, |address| address.port());
+    let stop = keeper.stop.clone();
+    let builder = server(&ingress);
+    let (guard, refusal) = FramingGuard::new(stream, head_bytes_max(&ingress), HEADER_TIME_MAX);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (ingress, refused) = (Arc::clone(&ingress), refusal.of(request.headers()));
         // Streams of events end with the engine.
-        request.extensions_mut().insert(stopping.clone());
+        request.extensions_mut().insert(keeper.stop.clone());
+        request.extensions_mut().insert(keeper.clone());
         async move {
             Ok::<_, Infallible>(match refused {
                 Some(problem) => response::of_problem(&problem, &ingress.pseudonym, false),
-                None => ingress.handle(request, client).await,
+                None => ingress.answer(request, client, port).await,
             })
         }
     });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIME_MAX)
-        .max_headers(heads::HEADER_LINES_MAX)
-        .max_buf_size(buffer_max)
-        .half_close(false);
-    let served = builder.serve_connection(TokioIo::new(guard), service);
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(guard), service);
     tokio::pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,
@@ -230,8 +245,33 @@ async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%client, error = crate::driver::chain(&error), "connection ended early");
+        tracing::debug!(%client, error = crate::driver::chain(&*error), "connection ended early");
     }
+}
+
+/// Octets of one head, with what is not its fields.
+fn head_bytes_max(ingress: &Ingress) -> usize {
+    ingress.header_bytes_max.saturating_add(16 * 1024).max(64 * 1024)
+}
+
+/// HTTP/1.1, or HTTP/2 if that is what the connection begins with, within the port's bounds.
+fn server(ingress: &Ingress) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIME_MAX)
+        .max_headers(heads::HEADER_LINES_MAX)
+        .max_buf_size(head_bytes_max(ingress))
+        .half_close(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(u32::try_from(ingress.header_bytes_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1);
+    builder
 }
 
 /// An answer of the local API itself.

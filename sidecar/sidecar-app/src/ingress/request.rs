@@ -34,16 +34,18 @@ use crate::record::{Incoming, ReadError};
 const BODY_IDLE_MAX: Duration = Duration::from_secs(120);
 
 /// What a request asks for, once it passed every check.
-struct Admitted {
-    target: Target,
-    rule: String,
-    route: Option<String>,
-    timeout: Duration,
-    fields: Fields,
-    operation: OperationId,
-    wishes: Wishes,
+pub(super) struct Admitted {
+    pub(super) target: Target,
+    pub(super) rule: String,
+    pub(super) route: Option<String>,
+    pub(super) timeout: Duration,
+    pub(super) fields: Fields,
+    pub(super) operation: OperationId,
+    pub(super) wishes: Wishes,
     /// When its time is over: Unix ms.
-    deadline_ms: Option<i64>,
+    pub(super) deadline_ms: Option<i64>,
+    /// HTTP version by which it came, as Via writes it.
+    pub(super) version: &'static str,
 }
 
 impl Admitted {
@@ -177,7 +179,8 @@ pub(super) async fn pump(
     result
 }
 
-fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted, Problem> {
+/// The header section, within its bound.
+pub(super) fn fields(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Fields, Problem> {
     let fields = Fields::from_header_map(request.headers()).map_err(|error| bad(error.to_string()))?;
     if fields.size_bytes() > ingress.header_bytes_max {
         return Err(Problem::new(
@@ -185,6 +188,12 @@ fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted,
             format!("the header section has more than {} octets", ingress.header_bytes_max),
         ));
     }
+    Ok(fields)
+}
+
+/// Every check that needs no more than the head.
+pub(super) fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted, Problem> {
+    let fields = fields(ingress, request)?;
     let content_length = hop::check_framing(&fields).map_err(|error| bad(error.to_string()))?;
     let method = request.method().as_str();
     let (target, rule, route, timeout) = if request.uri().scheme().is_some() {
@@ -214,7 +223,8 @@ fn admit(ingress: &Ingress, request: &Request<IncomingBody>) -> Result<Admitted,
     let operation = wishes.operation.map_or_else(new_operation_id, Ok)?;
     let deadline_ms = wishes.deadline_s.map(|s| unix_ms().saturating_add(s.saturating_mul(1_000)));
     let deadline_ms = deadline_ms.and_then(|deadline_ms| i64::try_from(deadline_ms).ok());
-    Ok(Admitted { target, rule, route, timeout, fields, operation, wishes, deadline_ms })
+    let version = if request.version() == http::Version::HTTP_2 { "2" } else { "1.1" };
+    Ok(Admitted { target, rule, route, timeout, fields, operation, wishes, deadline_ms, version })
 }
 
 /// Refuses requests for the local API that web pages of other sites make a browser send (DNS rebinding, cross-site links).
@@ -253,7 +263,7 @@ fn routed(
     Ok((target, wanted.route.to_owned(), timeout))
 }
 
-fn new_operation_id() -> Result<OperationId, Problem> {
+pub(super) fn new_operation_id() -> Result<OperationId, Problem> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)
         .map_err(|error| Problem::new(ProblemKind::Internal, format!("no randomness for an operation id: {error}")))?;
@@ -261,7 +271,7 @@ fn new_operation_id() -> Result<OperationId, Problem> {
 }
 
 /// The head as it crosses: end-to-end fields only, with this hop's own marks.
-fn request_head(
+pub(super) fn request_head(
     ingress: &Ingress,
     admitted: &Admitted,
     method: &str,
@@ -278,7 +288,7 @@ fn request_head(
     hop::strip_request(&mut fields);
     fields.remove("host");
     fields.remove("expect");
-    let marked = hop::add_via(&mut fields, "1.1", &ingress.pseudonym)
+    let marked = hop::add_via(&mut fields, admitted.version, &ingress.pseudonym)
         .and_then(|()| hop::add_cdn_loop(&mut fields, &ingress.pseudonym))
         .and_then(|()| hop::set_forwarded(&mut fields, &own, false));
     marked.map_err(|error| bad(error.to_string()))?;
@@ -359,7 +369,7 @@ pub(super) fn response_head(ingress: &Ingress, payload: &[u8]) -> Result<Respons
         .map_err(|error| Problem::new(ProblemKind::ResponseInvalid, format!("the far side's response: {error}")))
 }
 
-fn refused(error: &BeginError, operation: OperationId, far_side: &str) -> Problem {
+pub(super) fn refused(error: &BeginError, operation: OperationId, far_side: &str) -> Problem {
     match error {
         BeginError::Duplicate(view) => Problem::new(
             ProblemKind::DuplicateOperation,
@@ -380,7 +390,7 @@ fn refused(error: &BeginError, operation: OperationId, far_side: &str) -> Proble
     }
 }
 
-fn busy(far_side: &str) -> Problem {
+pub(super) fn busy(far_side: &str) -> Problem {
     let detail = format!("`{far_side}` takes no further call before another one ends; raise limits.maxInFlight there");
     Problem::new(ProblemKind::LogFull, detail).executed(Executed::No).retry_after(30)
 }

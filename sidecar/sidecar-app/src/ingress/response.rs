@@ -77,6 +77,7 @@ pub(super) fn of_problem(problem: &Problem, pseudonym: &str, head_only: bool) ->
     response
 }
 
+/// Sets a field, if its value can be one.
 pub(super) fn put(response: &mut Response<BoxedBody>, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);

@@ -41,6 +41,8 @@ pub(crate) struct Options {
     pub(crate) far: Change,
     /// Done in the folder of everything before anything runs there.
     pub(crate) prepare: Box<dyn Fn(&Path)>,
+    /// More arguments of both mirrors.
+    pub(crate) mirror_arguments: Vec<&'static str>,
     /// Variables in the near side's environment.
     pub(crate) near_variables: Vec<(&'static str, String)>,
 }
@@ -56,6 +58,7 @@ impl Default for Options {
             near: Box::new(|_| {}),
             far: Box::new(|_| {}),
             prepare: Box::new(|_| {}),
+            mirror_arguments: Vec::new(),
             near_variables: Vec::new(),
         }
     }
@@ -342,6 +345,7 @@ fn mirror(place: &Path, from: &str, to: &str, options: &Options, seed: u64) -> P
     let mut command = hoft();
     command.arg("mirror").arg("--from").arg(place.join(from).join("out")).arg("--to").arg(place.join(to).join("in"));
     command.args(["--profile", profile, "--faults", options.faults, "--seed", &seed.to_string()]);
+    command.args(&options.mirror_arguments);
     Process::start(command, &place.join(from).join("mirror.log"))
 }
 

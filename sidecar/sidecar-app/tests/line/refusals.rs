@@ -77,11 +77,13 @@ fn a_path_that_leaves_its_route_or_reads_in_two_ways_is_refused() {
 }
 
 #[test]
-fn a_byte_stream_is_refused_with_a_reason() {
+fn a_byte_stream_needs_a_rule_that_names_connect() {
     let line = line();
     let target = format!("127.0.0.1:{}", line.upstream.port);
     let answer = line.door().call("CONNECT", &target).field("Host", &target).send();
-    answer.expect_problem(502, "upgrade-failed", "http_upgrade_failed");
+    let problem = answer.expect_problem(403, "route-denied", "http_request_denied");
+    assert!(problem["detail"].as_str().unwrap().contains("the method CONNECT"), "{problem}");
+    assert_eq!(answer.get("connection"), Some("close"), "what follows might be no HTTP");
 }
 
 #[test]
@@ -98,17 +100,27 @@ fn a_call_that_was_here_before_is_not_sent_round_again() {
 }
 
 #[test]
-fn an_upgrade_is_not_passed_on() {
+fn an_upgrade_needs_a_rule_that_lists_it() {
     let line = line();
-    let call = line.door().call("GET", &line.url("/fields/upgrade"));
-    let call = call.field("Connection", "Upgrade").field("Upgrade", "websocket").field("Sec-WebSocket-Version", "13");
-    let answer = call.send();
-    // It is either refused or made as a plain call; never half of both.
-    if answer.status == 200 {
-        assert!(!answer.text().to_lowercase().contains("\"upgrade\""), "{}", answer.text());
-    } else {
-        answer.expect_problem(502, "upgrade-failed", "http_upgrade_failed");
-    }
+    let call = |key: &str| {
+        let call = line.door().call("GET", &line.url("/fields/websocket")).field("Connection", "Upgrade");
+        call.field("Upgrade", "websocket").field("Sec-WebSocket-Version", "13").field("Sec-WebSocket-Key", key).send()
+    };
+    let problem = call("dGhlIHNhbXBsZSBub25jZQ==").expect_problem(403, "route-denied", "http_request_denied");
+    assert!(problem["detail"].as_str().unwrap().contains("tunnels.upgrades"), "{problem}");
+    call("short").expect_problem(400, "bad-request", "http_request_error");
+    assert!(line.upstream.calls("/fields/websocket").is_empty());
+}
+
+#[test]
+fn an_upgrade_to_anything_else_is_ignored() {
+    let line = line();
+    let call = line.door().call("GET", &line.url("/fields/h2c")).field("Connection", "Upgrade, HTTP2-Settings");
+    let answer =
+        call.field("Upgrade", "h2c").field("HTTP2-Settings", "AAMAAABkAAQAoAAAAAIAAAAA").send().expect_status(200);
+    let seen = answer.text().to_lowercase();
+    assert!(!seen.contains("upgrade") && !seen.contains("http2-settings"), "{seen}");
+    assert_eq!(answer.get("connection"), Some("close"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod near_side;
 mod rules;
 mod sides;
 mod targets;
+mod tunnels;
 
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::Path};
 use bytesize::ByteSize;
 use ipnet::IpNet;
 
-use super::{bounds, callers, destinations::destinations, folders, near_side, targets};
+use super::{bounds, callers, destinations::destinations, folders, near_side, targets, tunnels::tunnels};
 use crate::{
     file,
     name::Name,
@@ -48,12 +48,13 @@ fn outbound_rule(
         None => None,
         Some(text) => Some(problems.take(target_field.as_str(), targets::of_route(text))?),
     };
+    let tunnels = tunnels(field, &file.tunnels, destinations.as_deref(), true, problems);
     let (name, destinations) = (name?, destinations?);
     if let Some(target) = &target {
         targets::are_covered(&target_field, target, &destinations, problems);
     }
     let (timeout, quota, caller_quota, cache) = (file.timeout, file.quota, file.caller_quota, file.cache);
-    Some(OutboundRule { name, destinations, callers, target, timeout, quota, caller_quota, cache })
+    Some(OutboundRule { name, destinations, callers, target, timeout, quota, caller_quota, cache, tunnels })
 }
 
 pub(super) fn inbound(
@@ -94,6 +95,7 @@ fn inbound_rule(
     let max_body = max_body(field, file.max_body, body_max, problems);
     let ca_field = format!("{field}.tls.caFile");
     let ca_file = file.tls.ca_file.as_ref().map(|path| folders::resolve(base_dir, path, &ca_field, problems));
+    let tunnels = tunnels(field, &file.tunnels, destinations.as_deref(), false, problems);
     let (name, destinations) = (name?, destinations?);
     let by_tls = match &target {
         Some(target) => target.scheme() == "https",
@@ -115,7 +117,7 @@ fn inbound_rule(
         }
     }
     let (timeout, retry) = (file.timeout, file.retry);
-    Some(InboundRule { name, destinations, callers, target, addresses, timeout, retry, max_body, ca_file })
+    Some(InboundRule { name, destinations, callers, target, addresses, timeout, retry, max_body, ca_file, tunnels })
 }
 
 fn max_body(field: &str, given: Option<ByteSize>, body_max: ByteSize, problems: &mut Problems) -> ByteSize {

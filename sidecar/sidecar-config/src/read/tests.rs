@@ -1,5 +1,7 @@
 //! Reading of files: what is accepted, and what every refusal says.
 
+mod tunnels;
+
 use std::{fs, path::PathBuf, time::Duration};
 
 mod callbacks;
@@ -591,6 +593,7 @@ fn what_the_operator_writes_the_engine_reads() {
         retry: Retry::Never,
         max_body: Some(crate::ByteSize::kib(1)),
         tls: crate::file::Tls::default(),
+        tunnels: crate::Tunnels::default(),
     }];
     let yaml = file.to_yaml().unwrap();
     assert_eq!(yaml, file.to_yaml().unwrap());

@@ -83,6 +83,7 @@ fn everything() -> ConfigFile {
         retry: Retry::Idempotent,
         max_body: Some(crate::ByteSize::mib(64)),
         tls: Tls { ca_file: Some("ca.pem".into()) },
+        tunnels: crate::Tunnels::default(),
     }];
     file
 }
