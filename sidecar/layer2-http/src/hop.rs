@@ -37,6 +37,9 @@ pub enum HopError {
         /// Authority of the target.
         target: String,
     },
+    /// A Max-Forwards that is no number.
+    #[error("Max-Forwards must be one number")]
+    MaxForwards,
     /// The message was here before.
     #[error("the call passed {name:?} before: it goes in a loop")]
     Loop {
@@ -187,6 +190,26 @@ fn strip(fields: &mut Fields) {
         // Removed above, so there is room for it and it is valid.
         let _ = fields.set("te", &b"trailers"[..]);
     }
+}
+
+/// Counts the Max-Forwards of a TRACE or OPTIONS down (RFC 9110 §7.6.2). False: the message goes no further than this hop.
+///
+/// # Errors
+/// If it is no number.
+pub fn count_down(method: &str, fields: &mut Fields) -> Result<bool, HopError> {
+    if !matches!(method, "TRACE" | "OPTIONS") {
+        return Ok(true);
+    }
+    let mut lines = fields.get_all("max-forwards");
+    let Some(value) = lines.next() else { return Ok(true) };
+    let left = content_length(value).map_err(|_| HopError::MaxForwards)?;
+    if lines.next().is_some() {
+        return Err(HopError::MaxForwards);
+    }
+    drop(lines);
+    let Some(left) = left.checked_sub(1) else { return Ok(false) };
+    fields.set("max-forwards", left.to_string())?;
+    Ok(true)
 }
 
 /// Has this message passed the hop `pseudonym` before (CDN-Loop, RFC 8586, or Via)?

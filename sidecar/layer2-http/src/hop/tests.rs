@@ -247,3 +247,20 @@ fn elements_of_forwarded_are_quoted_where_they_must_be() {
     assert_eq!(element("a\";by=x\r\n"), "for=\"a;by=x\"");
     assert_eq!(Forwarded::default().element(), "");
 }
+
+#[test]
+fn max_forwards_counts_only_trace_and_options() {
+    let counted = |method: &str, value: &'static str| {
+        let mut fields = Fields::new();
+        fields.push("max-forwards", value).unwrap();
+        let goes_on = count_down(method, &mut fields)?;
+        Ok::<_, HopError>((goes_on, String::from_utf8(fields.get("max-forwards").unwrap().to_vec()).unwrap()))
+    };
+    assert_eq!(counted("OPTIONS", "3"), Ok((true, "2".to_owned())));
+    assert_eq!(counted("TRACE", "0"), Ok((false, "0".to_owned())));
+    assert_eq!(counted("GET", "0"), Ok((true, "0".to_owned())));
+    for value in ["", "-1", "+1", "1, 2", "x"] {
+        assert_eq!(counted("TRACE", value), Err(HopError::MaxForwards), "{value}");
+    }
+    assert_eq!(count_down("OPTIONS", &mut Fields::new()), Ok(true));
+}

@@ -71,6 +71,9 @@ pub(super) async fn call(
     client: SocketAddr,
 ) -> Result<Response<BoxedBody>, Problem> {
     let mut admitted = admit(&ingress, &request)?;
+    if !hop::count_down(request.method().as_str(), &mut admitted.fields).map_err(|error| bad(error.to_string()))? {
+        return response::last_hop(request.method());
+    }
     let Admitted { rule, route, target, fields, operation, .. } = &mut admitted;
     let asks = near_side::Call { rule, routed: route.is_some(), target, operation: *operation, fields };
     let crossing = match near_side::enter(&ingress, asks, &request, client).await? {

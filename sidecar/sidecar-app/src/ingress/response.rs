@@ -1,6 +1,6 @@
 //! Responses as local programs see them: what came over the gap, or a problem.
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use layer2_http::hop;
 use layer2_http::operation::OperationId;
 use layer2_http::problem::{self, Problem};
@@ -54,6 +54,19 @@ pub(super) async fn of_records(
         response.extensions_mut().insert(FarProblem(slug, head.envelope.executed));
     }
     Ok(response)
+}
+
+/// The answer to a TRACE or OPTIONS that goes no further, as the last one of its recipients.
+///
+/// # Errors
+/// A TRACE is answered with a problem: what it would show may be secret.
+pub(super) fn last_hop(method: &Method) -> Result<Response<BoxedBody>, Problem> {
+    if *method == Method::OPTIONS {
+        return Ok(Response::new(body::full(bytes::Bytes::new())));
+    }
+    let mut problem = Problem::new(problem::ProblemKind::BadRequest, "this proxy does not answer TRACE itself");
+    problem.status = 405;
+    Err(problem.executed(problem::Executed::No))
 }
 
 /// The answer for a problem (RFC 9457, with Proxy-Status of RFC 9209).
