@@ -285,7 +285,8 @@ fn start_doors(
 ) -> Result<Doors> {
     let address = proxy.local_addr().context("the proxy port")?;
     let pseudonym = pseudonym(config);
-    let ingress = ingress::Ingress::new(config, policies::outbound(config)?, handle.clone(), pseudonym.clone());
+    let ingress = ingress::Ingress::new(config, policies::outbound(config)?, handle.clone(), pseudonym.clone())
+        .intercepting(crate::interception::Authority::open(config)?);
     health.set_near_side(ingress.counted());
     let egress = egress::Egress::new(config, policies::inbound(config)?, pseudonym, preflight.me)?;
     Ok(Doors {

@@ -18,6 +18,7 @@ pub mod engine;
 pub mod entry;
 pub mod exchange;
 pub mod ingress;
+pub mod interception;
 pub mod logging;
 pub mod metrics;
 pub mod mirror;

@@ -9,6 +9,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use crate::{
     callbacks::CallbackSettings,
+    interception::Interception,
     name::Name,
     problem::Refusal,
     rule::{InboundRule, OutboundRule},
@@ -47,6 +48,8 @@ pub struct Config {
     pub inbound: Inbound,
     /// To whom results and events may be reported.
     pub callbacks: CallbackSettings,
+    /// Whether the engine ends the TLS of its callers itself.
+    pub interception: Interception,
     /// Bounds on what callers and the peer may use.
     pub limits: Limits,
     /// What the engine writes to its standard error.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cache::Cache,
     callbacks::Callbacks,
+    interception::Interception,
     quantity,
     quota::Quota,
     rule::Retry,
@@ -70,6 +71,9 @@ pub struct ConfigFile {
     /// To whom results and events may be reported. Default: nobody.
     #[serde(default, skip_serializing_if = "Callbacks::is_default")]
     pub callbacks: Callbacks,
+    /// Whether the engine ends the TLS of its callers itself.
+    #[serde(default, skip_serializing_if = "Interception::is_default")]
+    pub interception: Interception,
     /// Bounds on what callers and the peer may use.
     #[serde(default)]
     pub limits: Limits,
@@ -105,6 +109,7 @@ impl ConfigFile {
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             callbacks: Callbacks::default(),
+            interception: Interception::default(),
             limits: Limits::default(),
             log: Log::default(),
         }

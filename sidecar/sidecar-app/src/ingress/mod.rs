@@ -16,6 +16,7 @@ mod framing;
 mod h2c;
 mod heads;
 mod idempotency;
+mod intercept;
 mod near_side;
 mod operations;
 pub(crate) mod quotas;
@@ -40,6 +41,7 @@ use layer2_http::envelope::Caller;
 use layer2_http::policy::Policy;
 use layer2_http::target::{self, Target};
 use sidecar_config::{Config, Tunnels};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -48,10 +50,11 @@ use self::cache::Cache;
 use self::crowd::Crowd;
 use self::framing::FramingGuard;
 use self::quotas::Quotas;
-use self::tunnel::Keeper;
+use self::tunnel::{Asked, Keeper};
 use crate::access::Record;
 use crate::body::{self, BoxedBody};
 use crate::exchange::DriverHandle;
+use crate::interception::Authority;
 
 /// How long a request's head may take from its first octet.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(20);
@@ -86,6 +89,8 @@ pub struct Ingress {
     cache: Arc<Cache>,
     compress: bool,
     far_side: String,
+    /// Ends the TLS of callers, if that is wanted.
+    interception: Option<Authority>,
     /// Who calls here, where that is known.
     caller: Option<Caller>,
 }
@@ -119,8 +124,16 @@ impl Ingress {
             crowd: Crowd::new(usize::try_from(config.limits.connections).unwrap_or(usize::MAX)),
             compress: config.modes.send == sidecar_config::Mode::Sealed,
             far_side: config.remote.name.to_string(),
+            interception: None,
             caller: caller(&config.local),
         }
+    }
+
+    /// The same, which ends the TLS of its callers by this authority.
+    #[must_use]
+    pub fn intercepting(mut self, authority: Option<Authority>) -> Self {
+        self.interception = authority;
+        self
     }
 
     /// Its quotas and its cache, for the metrics.
@@ -133,12 +146,14 @@ impl Ingress {
         self.caller.as_ref()?.service_account.as_deref()
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr, port: u16) -> Response<BoxedBody> {
-        if request.version() != Version::HTTP_2 {
-            return self.handle(request, client).await;
-        }
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, client: SocketAddr, how: &How) -> Response<BoxedBody> {
         let head_only = request.method() == Method::HEAD;
-        match h2c::normalized(request, port, &self.names) {
+        let request = match (how, request.version()) {
+            (How::Inside(target), _) => intercept::absolute(request, target),
+            (How::Port(port), Version::HTTP_2) => h2c::normalized(request, *port, &self.names),
+            (How::Port(_), _) => Ok(request),
+        };
+        match request {
             Ok(request) => self.handle(request, client).await,
             Err(problem) => response::of_problem(&problem, &self.pseudonym, head_only),
         }
@@ -153,7 +168,13 @@ impl Ingress {
         let record = if ours { None } else { Record::near(&mut request, client) };
         let result = match tunnel::asked(&request) {
             Err(problem) => Err(problem),
+            Ok(Some(Asked::Connect)) if let Some(target) = intercept::place(&self, &request) => {
+                intercept::open(&self, request, client, target)
+            }
             Ok(Some(asked)) => tunnel::open(Arc::clone(&self), request, client, asked).await,
+            Ok(None) if request.uri().scheme().is_none() && request.uri().path() == intercept::CA_PATH => {
+                intercept::offer(&self, &request)
+            }
             Ok(None) if ours => operations::answer(&self, &request).await,
             Ok(None) => request::call(Arc::clone(&self), request, client).await,
         };
@@ -220,18 +241,34 @@ async fn accept(listener: &TcpListener, crowd: &Crowd) -> Option<(TcpStream, Soc
 async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr, keeper: Keeper) {
     let _ = stream.set_nodelay(true);
     let port = stream.local_addr().map_or(0, |address| address.port());
+    serve_http(ingress, stream, client, keeper, How::Port(port)).await;
+}
+
+/// How a connection came to speak HTTP.
+#[derive(Clone)]
+enum How {
+    /// To this port.
+    Port(u16),
+    /// Within TLS that was meant for this place.
+    Inside(Arc<Target>),
+}
+
+async fn serve_http<S>(ingress: Arc<Ingress>, stream: S, client: SocketAddr, keeper: Keeper, how: How)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let stop = keeper.stop.clone();
     let builder = server(&ingress);
     let (guard, refusal) = FramingGuard::new(stream, head_bytes_max(&ingress), HEADER_TIME_MAX);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let (ingress, refused) = (Arc::clone(&ingress), refusal.of(request.headers()));
+        let (ingress, how, refused) = (Arc::clone(&ingress), how.clone(), refusal.of(request.headers()));
         // Streams of events end with the engine.
         request.extensions_mut().insert(keeper.stop.clone());
         request.extensions_mut().insert(keeper.clone());
         async move {
             Ok::<_, Infallible>(match refused {
                 Some(problem) => response::of_problem(&problem, &ingress.pseudonym, false),
-                None => ingress.answer(request, client, port).await,
+                None => ingress.answer(request, client, &how).await,
             })
         }
     });

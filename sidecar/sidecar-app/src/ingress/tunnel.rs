@@ -33,12 +33,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::framing::FramingGuard;
+use super::intercept::Inside;
 use super::request::{self, Admitted, bad};
 use super::{Ingress, response};
 use crate::body::{self, BoxedBody};
 use crate::command::BeginCall;
 use crate::exchange::{NearExchange, RecordReader, RecordWriter};
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Tunnel, Wire};
 
 /// A round trip above which a tunnel is refused: whatever is spoken through it would have given up.
 const ROUND_TRIP_MAX: Duration = Duration::from_secs(5);
@@ -89,8 +90,9 @@ pub(super) fn opens(response: &Response<BoxedBody>) -> bool {
     response.extensions().get::<Opened>().is_some()
 }
 
+/// Marks the answer that opens a byte stream.
 #[derive(Clone, Copy)]
-struct Opened;
+pub(super) struct Opened;
 
 /// Opens a byte stream.
 ///
@@ -160,16 +162,34 @@ async fn carry(
     keeper: &Keeper,
     operation: OperationId,
 ) {
-    let Ok(parts) = downcast::<TokioIo<FramingGuard<TcpStream>>>(upgraded) else {
+    let Some((wire, early)) = wire(upgraded) else {
         return tracing::error!(%operation, "a tunnel over a connection of another kind: this is a bug");
     };
-    let (wire, unread) = parts.io.into_inner().into_parts();
-    // What the server read comes before what the guard still holds.
-    let early = [&parts.read_buf[..], &unread[..]].concat().into();
-    let tunnel = Tunnel { wire: Box::new(wire), early, incoming, outgoing, idle };
+    let tunnel = Tunnel { wire, early, incoming, outgoing, idle };
     if let Err(ended) = tunnel.carry(&keeper.stop).await {
         tracing::info!(%operation, %ended, "a tunnel was cut");
     }
+}
+
+/// The connection beneath HTTP, and what was read of it already.
+fn wire(upgraded: hyper::upgrade::Upgraded) -> Option<(Box<dyn Wire>, bytes::Bytes)> {
+    match downcast::<TokioIo<FramingGuard<TcpStream>>>(upgraded) {
+        Ok(parts) => {
+            let (wire, early) = beneath(parts.io.into_inner(), &parts.read_buf);
+            Some((Box::new(wire), early))
+        }
+        Err(upgraded) => {
+            let parts = downcast::<TokioIo<FramingGuard<Inside>>>(upgraded).ok()?;
+            let (wire, early) = beneath(parts.io.into_inner(), &parts.read_buf);
+            Some((Box::new(wire), early))
+        }
+    }
+}
+
+/// The stream beneath the guard. What the server read of it comes before what the guard still holds.
+pub(super) fn beneath<S>(guard: FramingGuard<S>, read: &[u8]) -> (S, bytes::Bytes) {
+    let (stream, held) = guard.into_parts();
+    (stream, [read, &held[..]].concat().into())
 }
 
 fn admit_connect(ingress: &Ingress, request: &Request<Incoming>) -> Result<(Admitted, Tunnels), Problem> {

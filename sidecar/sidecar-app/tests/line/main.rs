@@ -31,6 +31,7 @@ mod h2c;
 mod harness;
 mod http;
 mod idempotency;
+mod interception;
 mod modes;
 mod odd_share;
 mod operations;

@@ -48,11 +48,19 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
     let folders = folders::mirrored(file.folders, base_dir, &mut problems);
     let state_folder = folders::resolve(base_dir, &file.state.folder, "state.folder", &mut problems);
     let callbacks = callbacks::callbacks(&file.callbacks, base_dir, &mut problems);
+    let outbound = rules::outbound(&file.outbound, &file.limits, &mut problems);
+    let place = |path: &Path, field: &str, problems: &mut Problems| folders::resolve(base_dir, path, field, problems);
+    let interception = file.interception.checked(&outbound, &mut problems, place);
+    let authority = interception.key_file.clone().map(|path| ("interception.keyFile".to_owned(), path));
     problems.extend(overlaps(&Kept {
         outbox: &folders.outbox,
         inbox: &folders.inbox,
         state: &state_folder,
-        secrets: secrets(&identity, Path::to_path_buf).into_iter().chain(callbacks::secrets(&callbacks)).collect(),
+        secrets: secrets(&identity, Path::to_path_buf)
+            .into_iter()
+            .chain(callbacks::secrets(&callbacks))
+            .chain(authority)
+            .collect(),
     }));
     let mut state = file.state;
     state.folder = state_folder;
@@ -64,7 +72,6 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
     let mut limits = file.limits;
     bounds::limits(&limits, &mut problems);
     limits.stream_window = limits.stream_window.min(state.receive_pool);
-    let outbound = rules::outbound(&file.outbound, &limits, &mut problems);
     let inbound = rules::inbound(&file.inbound, limits.body_max, base_dir, &mut problems);
     let deny_addresses = rules::networks("inbound.denyAddresses", &file.inbound.deny_addresses, &mut problems);
 
@@ -84,6 +91,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
             outbound: Outbound { allow: outbound },
             inbound: Inbound { allow: inbound, deny_addresses },
             callbacks,
+            interception,
             limits,
             log: file.log,
         }),

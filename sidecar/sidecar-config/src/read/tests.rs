@@ -1,5 +1,6 @@
 //! Reading of files: what is accepted, and what every refusal says.
 
+mod interception;
 mod tunnels;
 
 use std::{fs, path::PathBuf, time::Duration};
