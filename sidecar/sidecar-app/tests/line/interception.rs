@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use sidecar_config::file::Destination;
 
 use crate::harness::{Line, Options, SharedLine, destination, inbound, outbound};
+use crate::process::{Process, eventually};
 use crate::programs::{is_there, output_of, program, pyclients};
 use crate::shared::Authority;
 use crate::upstream::Upstream;
@@ -171,4 +172,70 @@ fn the_authority_survives_a_restart_and_is_offered_only_where_it_is_on() {
     assert!(line.door().get("/v1/ca.pem").expect_status(200).body == before);
     line.door().call("GET", "/v1/ca.pem").field("Origin", "http://evil.example").send().expect_status(403);
     line.door().call("POST", "/v1/ca.pem").send().expect_status(405);
+}
+
+const WEBSOCKET_SERVER: &str = r#"
+import ssl, sys
+from websockets.sync.server import serve
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[2], sys.argv[3])
+def echo(socket):
+    for message in socket:
+        socket.send(message)
+with serve(echo, '127.0.0.1', int(sys.argv[1]), ssl=context) as server:
+    server.serve_forever()
+"#;
+
+const WEBSOCKET_CLIENT: &str = r#"
+import ssl, sys
+from websockets.sync.client import connect
+context = ssl.create_default_context(cafile=sys.argv[2])
+options = dict(proxy='http://127.0.0.1:' + sys.argv[1], ssl=context, open_timeout=120, close_timeout=120, ping_timeout=120)
+with connect('wss://chat.test/room', **options) as socket:
+    assert 'hoft-operation-id' in socket.response.headers, socket.response.headers
+    for n in range(3):
+        socket.send(f'message {n}')
+        assert socket.recv(timeout=120) == f'message {n}'
+print(socket.close_code, end='')
+"#;
+
+#[test]
+fn a_websocket_within_tls_is_opened_by_a_call_and_by_tls_on_the_far_side() {
+    let (Some(mut server), Some(mut client)) = (pyclients(), pyclients()) else { return };
+    let folder = crate::process::folder();
+    let path = |name: &str| folder.path().join(name);
+    let authority = Authority::new();
+    for (name, content) in [
+        ("upstream-ca.pem", authority.pem),
+        ("leaf.pem", authority.leaf.pem()),
+        ("key.pem", authority.leaf_key.serialize_pem()),
+    ] {
+        std::fs::write(path(name), content).unwrap();
+    }
+    let port = crate::harness::free_port();
+    server.args(["-c", WEBSOCKET_SERVER, &port.to_string()]).arg(path("leaf.pem")).arg(path("key.pem"));
+    let _server = Process::start(server, &path("server.log"));
+    eventually("the server listens", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let upstream_ca = path("upstream-ca.pem");
+    let listed = || vec!["websocket".to_owned()];
+    let options = Options {
+        near: Box::new(move |file| {
+            file.interception.enabled = true;
+            let mut rule = outbound("chat", destination("https", "chat.test", 443), None);
+            rule.tunnels.upgrades = listed();
+            file.outbound.allow.push(rule);
+        }),
+        far: Box::new(move |file| {
+            let mut rule = inbound("chat", destination("https", "chat.test", 443));
+            rule.tunnels.upgrades = listed();
+            rule.target = Some(format!("https://localhost:{port}"));
+            rule.tls.ca_file = Some(upstream_ca.clone());
+            file.inbound.allow.push(rule);
+        }),
+        ..Options::default()
+    };
+    let line = Line::start(&options);
+    std::fs::write(path("ca.pem"), line.door().get("/v1/ca.pem").expect_status(200).body).unwrap();
+    client.args(["-c", WEBSOCKET_CLIENT, &line.door().port.to_string()]).arg(path("ca.pem"));
+    assert_eq!(output_of(&mut client), "1000");
 }
