@@ -360,7 +360,7 @@ impl Driver {
             if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
                 self.note_near(&entry);
             }
-        } else if !retain {
+        } else if !retain && !self.near.is_cancel_asked(operation) {
             if let Some(entry) = self.near.on_state(operation, State::Cancelled, self.host.unix_ms_signed()) {
                 self.note_near(&entry);
             }

@@ -40,9 +40,14 @@ pub(super) struct Carrying {
 impl Slot {
     /// A record of a request was appended: what its release will tell.
     pub(super) fn is_written(&mut self, seq: Seq, stream: StreamId, kind: u8, raw_len: u32) {
-        let Some(call) = self.near_calls.get_mut(&stream).filter(|_| stream.is_request()) else { return };
+        if !stream.is_request() || stream == StreamId::NO_EXCHANGE {
+            return;
+        }
         let octets = if kind == kind::DATA { raw_len } else { 0 };
-        call.tally.written += u64::from(octets);
+        // The head is written before the call is known.
+        if let Some(call) = self.near_calls.get_mut(&stream) {
+            call.tally.written += u64::from(octets);
+        }
         if kind != kind::FIN {
             self.unacked.insert(seq, (stream, octets));
         }

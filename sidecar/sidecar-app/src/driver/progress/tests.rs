@@ -53,16 +53,21 @@ fn the_far_side_may_hold_a_part() {
     let mut far = Far::new(DEFAULT, 3, 1);
     bench.talk(&mut far);
     let caller = bench.begin(1, "POST", None, true);
+    bench.talk(&mut far);
+    assert_eq!(bench.view(operation(1)).state, State::PartiallyAcked, "its head");
+    drop(caller);
+    bench.take_commands();
+    let caller = bench.begin(1 + 1, "POST", None, true);
     let mut body = BodyCheck::new();
     bench.write(&caller, &[1; 700], &mut body);
     bench.talk(&mut far);
-    let way = told(&bench, 1);
-    assert_eq!(states(&bench, 1), [State::Accepted, State::Queued, State::Sent, State::PartiallyAcked]);
+    let way = told(&bench, 2);
+    assert_eq!(states(&bench, 2), [State::Accepted, State::Queued, State::Sent, State::PartiallyAcked]);
     assert_eq!(way[3].octets, Some(700));
     bench.write(&caller, &[2; 300], &mut body);
     bench.append(caller.request, Outgoing::fin(&body));
     bench.talk(&mut far);
-    let way = told(&bench, 1);
+    let way = told(&bench, 2);
     assert_eq!((way[4].state, way[4].octets), (State::Acked, Some(1_000)));
 }
 

@@ -4,7 +4,7 @@ use disk::log::MemStorage;
 use layer2_http::OperationView;
 
 use super::*;
-use crate::command::ReadReply;
+use crate::command::{Command, ReadReply};
 use crate::driver::testbench::{Bench, DEFAULT, Far, SEC, operation};
 
 fn ended(bench: &Bench, n: u8) -> (State, Option<Executed>) {
@@ -54,6 +54,8 @@ fn the_far_side_says_whether_a_cancelled_call_was_made() {
         assert!(matches!(cancel(&mut bench, 1), Cancelled::Asked(_)));
         assert!(matches!(cancel(&mut bench, 1), Cancelled::Asked(_)), "again");
         assert!(waits.try_recv().is_ok(), "whoever waits is told");
+        // So he goes away, which says nothing of the call.
+        bench.driver.handle_command(Command::ReaderDropped { lane: caller.response, ended: false });
         assert!(bench.driver.near.report(operation(1)).unwrap().cancelling);
         let request = far.asked()[0].stream;
         match answer {
