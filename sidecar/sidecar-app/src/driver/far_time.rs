@@ -36,8 +36,13 @@ impl Asked {
 }
 
 impl Driver {
-    /// Answers a call whose time is over instead of making it; true if that was so.
+    /// Answers a call whose time is over instead of making it; true if that was so, or if nobody wants it any more.
     pub(super) fn is_too_late(&mut self, lane: Lane, operation: OperationId, attempt: u32) -> bool {
+        let call = self.slots.get(&lane.peer).and_then(|slot| slot.far_calls.get(&lane.stream));
+        if call.is_some_and(|call| call.cancelled.is_cancelled()) {
+            // Who executes it hears that as well, and ends the response.
+            return true;
+        }
         let Some(asked) = self.asked(lane.peer, lane.stream) else { return false };
         let Some(deadline_ms) = asked.deadline_ms else { return false };
         let ahead_ms = self.slots.get(&lane.peer).and_then(|slot| slot.peer.status(self.host.now()).clock_offset_ms);

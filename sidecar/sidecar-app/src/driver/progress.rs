@@ -74,13 +74,12 @@ impl Driver {
         }
     }
 
-    /// A packet is about to be built: from here on what it carries may have left.
+    /// A packet is about to be built.
     pub(super) fn packet_planned(&mut self, peer: EndpointId, transmit: &Transmit) {
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let mut operations = Vec::new();
         for (head, _) in transmit.records.iter().filter(|(head, _)| is_of_request(head)) {
             let Some(call) = slot.near_calls.get_mut(&head.stream) else { continue };
-            call.may_have_left = true;
             if !call.tally.carried {
                 call.tally.carried = true;
                 operations.push(call.operation);

@@ -484,7 +484,7 @@ impl Driver {
         let mut call = NearCall::new(operation, response, true, repeatable);
         // One that may not be repeated is sent again only if it never was.
         call.sent_before = repeatable && self.was_attempted(&kept);
-        (call.reader, call.may_have_left, call.request) = (false, true, kept);
+        (call.reader, call.request) = (false, kept);
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         call.request_ended = gathered.requests_ended.contains(&(peer, request)) || slot.has_end(request);
         slot.spool.open(response);

@@ -123,8 +123,6 @@ pub(super) struct NearCall {
     pub(super) given: bool,
     /// Some of it may have gone by an association before: what the far side says of it is not all there is to know.
     pub(super) sent_before: bool,
-    /// A packet with some of it may have left, by this association or one before.
-    pub(super) may_have_left: bool,
     pub(super) tally: Tally,
     /// Its request, as long as it may be needed again.
     pub(super) request: KeptRequest,
@@ -641,7 +639,6 @@ impl NearCall {
             repeatable,
             given: false,
             sent_before: false,
-            may_have_left: false,
             tally: Tally::default(),
             request: KeptRequest::default(),
         }

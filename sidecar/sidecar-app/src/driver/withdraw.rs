@@ -2,13 +2,13 @@
 //!
 //! | the call | what becomes of it |
 //! |---|---|
-//! | nothing of it can have left this endpoint | ended at once, not executed |
-//! | its response is whole here | ended at once, executed as the response says |
-//! | anything else, cancelled | the far side is told to stop; what it answers says whether the call was made, and ends the operation |
-//! | anything else, its time over | ended at once as *expired*, and the far side is told to stop |
+//! | cancelled, its response whole here | ended at once, executed as the response says |
+//! | cancelled | the far side is told to stop; what it answers says whether the call was made, and ends the operation |
+//! | its time over | ended at once as *expired*, and the far side is told to stop |
 //!
-//! Invariants: whoever waits is told at once; a wish to cancel is durable before it is confirmed, and survives a restart; an
-//! operation says *not executed* only if that is sure. The deadline is watched by the monotonic clock; over a restart by what wall
+//! What did not leave yet is taken back: tombstones go in its place. But that it was taken back is not durable (`layer1-replication`), so
+//! after a restart it may leave as it was written, and only the far side can say *not executed*. Invariants: whoever waits is told at
+//! once; a wish to cancel is durable before it is confirmed, and survives a restart. The deadline is watched by the monotonic clock; over a restart by what wall
 //! time says. Test to read first: `withdraw/tests.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,10 +82,9 @@ impl Driver {
         };
         let Some(begun) = self.near.begun(id) else { return };
         let (peer, request) = (begun.peer, begun.stream);
-        let executed = if self.never_left(peer, request) { Executed::No } else { Executed::Maybe };
         tracing::info!(operation = %view.id, state = %view.state, "the deadline of an operation passed");
         let detail = "the deadline passed";
-        self.end_operation(id, State::Expired, ProblemKind::Expired, executed, detail);
+        self.end_operation(id, State::Expired, ProblemKind::Expired, Executed::Maybe, detail);
         self.withdraw(peer, request, code::EXPIRED);
     }
 
@@ -115,18 +114,10 @@ impl Driver {
     }
 
     /// Whether the call was made, if that is known without asking.
-    fn known_outcome(&mut self, id: OperationId, peer: EndpointId, request: StreamId) -> Option<Executed> {
-        if self.never_left(peer, request) {
-            return Some(Executed::No);
-        }
+    fn known_outcome(&self, id: OperationId, peer: EndpointId, request: StreamId) -> Option<Executed> {
         let slot = self.slots.get(&peer)?;
         let whole = slot.near_calls.get(&request).is_none_or(|call| slot.spool.complete(call.response));
         whole.then(|| self.near.get(id).and_then(|view| view.executed).unwrap_or(Executed::Maybe))
-    }
-
-    /// Nothing of this request can have left this endpoint, in this association or one before.
-    fn never_left(&mut self, peer: EndpointId, request: StreamId) -> bool {
-        self.near_call(peer, request).is_some_and(|call| !call.may_have_left && !call.sent_before)
     }
 
     /// Gives a call up: nothing more of its request goes, and nothing of its response is wanted.

@@ -84,8 +84,8 @@ fn promise(id: OperationId, promised: &Promised, waited: Option<Duration>) -> Re
 
 /// Half a round trip, but at least a second: before that nothing can have come.
 pub(super) fn retry_after_s(round_trip: Option<Duration>) -> u64 {
-    let half_ms = round_trip.unwrap_or_default().as_millis() / 2;
-    u64::try_from(half_ms.div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
+    let half_s = round_trip.unwrap_or_default().as_millis().div_ceil(2_000);
+    u64::try_from(half_s).unwrap_or(u64::MAX).max(1)
 }
 
 /// Says what was honoured.

@@ -137,7 +137,9 @@ fn a_deadline_ends_a_call_and_its_caller_is_told() {
 #[test]
 fn a_call_that_arrives_after_its_deadline_is_not_made() {
     let line = Line::start(&Options::default());
-    line.assert_works();
+    // The very first call of a pair may have a deadline: by then the clocks were compared.
+    let first = line.door().call("POST", &line.url("/echo")).field("Hoft-Deadline", "600").body(b"first");
+    assert_eq!(first.send().expect_status(200).text(), "first");
     let outage = line.outage_from(&line.near);
     let call = line.door().call("POST", &line.url("/echo/too-late")).field("Hoft-Deadline", "3");
     let id = promised(&call.field("Prefer", "respond-async").body(b"x").send());

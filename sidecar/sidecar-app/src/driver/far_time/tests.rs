@@ -49,6 +49,19 @@ fn a_call_whose_time_is_over_or_may_be_is_not_made() {
 }
 
 #[test]
+fn a_call_that_is_cancelled_on_its_way_to_its_dispatch_is_not_made() {
+    let mut bench = Bench::start(&MemStorage::new());
+    let mut far = Far::new(DEFAULT, 3, 1);
+    bench.talk(&mut far);
+    let request = ask(&mut far, 1, "POST", |_| {});
+    bench.talk(&mut far);
+    far.peer.stop_sending(far.now, request.response_of(), layer2_http::fin::code::CANCELLED);
+    bench.talk(&mut far);
+    assert!(!dispatch(&mut bench, request));
+    assert!(!bench.driver.far.seen(operation(1)));
+}
+
+#[test]
 fn the_near_side_hears_that_its_call_is_being_made_if_it_asked() {
     let mut bench = Bench::start(&MemStorage::new());
     let mut far = Far::new(DEFAULT, 3, 1);

@@ -26,18 +26,22 @@ fn cancel(bench: &mut Bench, n: u8) -> Cancelled {
 }
 
 #[test]
-fn a_call_of_which_nothing_left_is_cancelled_at_once_and_never_made() {
+fn a_call_of_which_nothing_left_is_taken_back() {
     let (mut bench, mut far) = talking(&MemStorage::new());
     // The outbox is busy: no packet is planned.
     bench.driver.publishing = true;
     let caller = bench.call(1, "POST", None, true);
     let mut waits = bench.ask(caller.response, 0, true);
-    assert!(matches!(cancel(&mut bench, 1), Cancelled::Done(_)));
+    assert!(matches!(cancel(&mut bench, 1), Cancelled::Asked(_)));
     assert!(matches!(waits.try_recv(), Ok(ReadReply::Reset { code: code::CANCELLED })));
-    assert_eq!(ended(&bench, 1), (State::Cancelled, Some(Executed::No)));
     bench.driver.publishing = false;
     bench.talk(&mut far);
-    assert!(far.asked().iter().all(|asked| asked.content.is_none()), "{:?}", far.asked());
+    let request = caller.request.stream;
+    assert!(far.received.get(&request).is_none_or(|records| records.is_empty()), "{:?}", far.received);
+    assert!(far.resets.contains_key(&request));
+    far.peer.reset_stream(far.now, request.response_of(), code::REFUSED);
+    bench.talk(&mut far);
+    assert_eq!(ended(&bench, 1), (State::Cancelled, Some(Executed::No)));
     assert!(matches!(cancel(&mut bench, 1), Cancelled::Done(_)), "again");
     assert!(matches!(cancel(&mut bench, 9), Cancelled::Unknown));
 }
@@ -137,8 +141,7 @@ fn a_call_whose_time_is_over_ends_and_its_caller_is_told() {
         bench.host.pass(60 * SEC);
         bench.driver.handle_timeouts().unwrap();
         bench.driver.settle().unwrap();
-        let executed = if left { Executed::Maybe } else { Executed::No };
-        assert_eq!(ended(&bench, 1), (State::Expired, Some(executed)));
+        assert_eq!(ended(&bench, 1), (State::Expired, Some(Executed::Maybe)));
         assert!(matches!(waits.try_recv(), Ok(ReadReply::Reset { code: code::EXPIRED })));
         assert_eq!(bench.driver.deadlines.next(), None);
         drop(caller);
