@@ -234,6 +234,10 @@ impl Engine {
         self.folder.join("engine.log")
     }
 
+    pub(crate) fn proxy_port(&self) -> u16 {
+        self.proxy
+    }
+
     pub(crate) fn door(&self) -> Door {
         Door::at(self.proxy)
     }
@@ -289,6 +293,13 @@ impl Engine {
     /// True while the process runs.
     pub(crate) fn runs(&self) -> bool {
         self.running().as_mut().is_some_and(|process| process.ended().is_none())
+    }
+
+    /// Lets the highest resident memory begin anew.
+    pub(crate) fn forget_peak(&self) {
+        if let Some(process) = self.running().as_ref() {
+            process.forget_peak();
+        }
     }
 
     /// The highest resident memory so far, in bytes.

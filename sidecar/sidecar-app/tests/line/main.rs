@@ -32,6 +32,7 @@ mod harness;
 mod http;
 mod idempotency;
 mod interception;
+mod many;
 mod modes;
 mod odd_share;
 mod operations;

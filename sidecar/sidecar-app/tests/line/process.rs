@@ -142,6 +142,11 @@ impl Process {
         self.wait();
     }
 
+    /// Lets the highest resident memory begin anew from what is resident right now, where the system can do that.
+    pub(crate) fn forget_peak(&self) {
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
+    }
+
     /// The highest resident memory so far, in bytes; `None` where the system does not say.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
