@@ -1,10 +1,10 @@
 //! When a response may be kept and used again, by a cache that several callers share (RFC 9111).
 //!
-//! Invariants: nothing is kept that its request, its response or its status speaks against, and nothing private, with a
-//! cookie, partial, or to a request with credentials unless the response says so; whatever is not understood counts as
-//! against. The time on the line is part of the age (§4.2.3): the response was made no earlier than it was asked for, so its
-//! Date by the origin's clock is believed within these bounds only. It stores nothing: that is `shelf`. Test to read first:
-//! `what_may_be_kept`.
+//! Invariants: nothing is kept that its request, its response or its status speaks against, and nothing private, with
+//! a cookie, partial, or to a request with credentials unless the response says so; whatever is not understood counts
+//! as against. The time on the line is part of the age (§4.2.3): the response was made no earlier than it was asked
+//! for, so its Date by the origin's clock is believed within these bounds only. It stores nothing: that is `shelf`.
+//! Test to read first: `what_may_be_kept`.
 
 use crate::fields::Fields;
 use http::Method;
@@ -45,7 +45,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Reads all lines of Cache-Control. Of a directive that is given twice the stricter one counts; a time that is none is 0.
+    /// Reads all lines of Cache-Control. Of a directive that is given twice the stricter one counts; a time that is
+    /// none is 0.
     #[must_use]
     pub fn of(fields: &Fields) -> Self {
         let mut control = Self::default();
@@ -195,8 +196,9 @@ impl Answered<'_> {
         if self.query { 0 } else { guess }
     }
 
-    /// How old the response was when it came: the age that caches on the way gave it, and its time on the line. It was made
-    /// after it was asked for, so that time is between nothing and the time since; a Date outside of that is of another clock.
+    /// How old the response was when it came: the age that caches on the way gave it, and its time on the line. It
+    /// was made after it was asked for, so that time is between nothing and the time since; a Date outside of that is
+    /// of another clock.
     fn age_s(&self) -> u64 {
         let given = self.fields.get("age").map_or(0, |value| seconds(Some(value)));
         let transit_max = since(self.came_at, self.asked_at).unwrap_or_default();
@@ -266,7 +268,8 @@ pub fn has_validator(fields: &Fields) -> bool {
     fields.contains("etag") || fields.contains("last-modified")
 }
 
-/// Makes a request ask whether the kept response is still the one (§4.3.1). What the caller asked so itself is answered here.
+/// Makes a request ask whether the kept response is still the one (§4.3.1). What the caller asked so itself is
+/// answered here.
 pub fn ask_about(request: &mut Fields, kept: &Fields) {
     for (condition, validator) in [("if-none-match", "etag"), ("if-modified-since", "last-modified")] {
         request.remove(condition);

@@ -1,17 +1,18 @@
 //! How much of the line the calls of a rule may use: all of them together, and those of each caller.
 //!
-//! Calls a minute and bytes a second are counted by the generic cell rate algorithm: one number says when the next one is
-//! due, and what was saved up is worth a minute of calls, or a second of bytes, at once. Bytes a day are a sum that begins
-//! anew at midnight UTC. Invariants: a call that is refused counts for nothing; one that was accepted is never cut, only its
-//! bytes are held back; what began is ended once. It reads no clock, and forgets with the process. Test to read first:
-//! `each_bound_refuses_and_says_when_to_come_back`.
+//! Calls a minute and bytes a second are counted by the generic cell rate algorithm: one number says when the next
+//! one is due, and what was saved up is worth a minute of calls, or a second of bytes, at once. Bytes a day are a sum
+//! that begins anew at midnight UTC. Invariants: a call that is refused counts for nothing; one that was accepted is
+//! never cut, only its bytes are held back; what began is ended once. It reads no clock, and forgets with the
+//! process. Test to read first: `each_bound_refuses_and_says_when_to_come_back`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Callers of one rule that are told apart; more of them share what one may use.
 pub const MAX_CALLERS: usize = 4_096;
-/// How long bytes may wait before new calls are refused: a body under way is slowed, but calls do not pile up behind it.
+/// How long bytes may wait before new calls are refused: a body under way is slowed, but calls do not pile up behind
+/// it.
 const BACKLOG_US_MAX: u64 = 10_000_000;
 /// Bytes that are saved up, as the time that they take.
 const BURST_US: u64 = 1_000_000;

@@ -1,9 +1,9 @@
 //! The kept responses: found by rule, target and choice, bounded in bytes, the least used ones leave first.
 //!
-//! Invariants: what is on the shelf and what is being gathered for it together take no more than the bounds, a rule's own and
-//! that of all; a response is put on the shelf only if nothing changed its target since it was asked for (RFC 9111 §4.4).
-//! It judges no response: `freshness` does. Bytes are counted with the room that names and fields take. Test to read first:
-//! `the_least_used_leaves_first`.
+//! Invariants: what is on the shelf and what is being gathered for it together take no more than the bounds, a rule's
+//! own and that of all; a response is put on the shelf only if nothing changed its target since it was asked for (RFC
+//! 9111 §4.4). It judges no response: `freshness` does. Bytes are counted with the room that names and fields take.
+//! Test to read first: `the_least_used_leaves_first`.
 
 use crate::fields::Fields;
 use crate::freshness::{self, Life};
@@ -178,7 +178,8 @@ impl Shelf {
         self.gathering = self.gathering.saturating_sub(octets);
     }
 
-    /// Puts a response on the shelf, in the place of the one for the same requests; false if it may not be, or does not fit.
+    /// Puts a response on the shelf, in the place of the one for the same requests; false if it may not be, or does
+    /// not fit.
     pub fn put(&mut self, key: &Key, asked: Asked, kept: Kept) -> bool {
         let bytes = kept.bytes(key);
         let fits = self.rules.get(&key.rule).is_some_and(|rule| bytes <= rule.bytes_max) && bytes <= self.bytes_max;
@@ -211,8 +212,8 @@ impl Shelf {
         self.remove(key, |place| place.kept.choice == choice);
     }
 
-    /// A call may have changed this target: whatever is kept of it leaves, by whatever rule, and what was asked for before is
-    /// not kept.
+    /// A call may have changed this target: whatever is kept of it leaves, by whatever rule, and what was asked for
+    /// before is not kept.
     pub fn changed(&mut self, target: &str) {
         self.tick += 1;
         if self.changes.len() >= MAX_CHANGES && !self.changes.contains_key(target) {

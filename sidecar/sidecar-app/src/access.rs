@@ -1,8 +1,8 @@
 //! The access log: one line for each call at its end, near and far, of target `access` and level info.
 //!
-//! Invariants: a call has one line, however it ends, when the last of its two bodies is over; no query, no credential and
-//! no field value is in it; nothing is gathered unless lines are written (`log.access`). It decides nothing and counts
-//! nothing else. Test to read first: `tests/line/access_log.rs`.
+//! Invariants: a call has one line, however it ends, when the last of its two bodies is over; no query, no credential
+//! and no field value is in it; nothing is gathered unless lines are written (`log.access`). It decides nothing and
+//! counts nothing else. Test to read first: `tests/line/access_log.rs`.
 
 use std::net::SocketAddr;
 use std::pin::Pin;

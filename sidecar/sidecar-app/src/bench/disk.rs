@@ -1,7 +1,7 @@
 //! What it takes to make a few octets durable: the price that every promise of the engines pays at least once.
 //!
-//! Invariant: the file grows as a log does, on the file system that the engines use, and is gone at the end. Test to read
-//! first: `each_sync_takes_some_time`.
+//! Invariant: the file grows as a log does, on the file system that the engines use, and is gone at the end. Test to
+//! read first: `each_sync_takes_some_time`.
 
 use std::fs::File;
 use std::io::Write;

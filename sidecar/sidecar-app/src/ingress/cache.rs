@@ -1,19 +1,19 @@
 //! The response cache at work: what a caller gets from the shelf, what is asked about, and what is kept as it passes.
 //!
-//! Invariants: only calls of rules that say so are looked at; what is kept was passed whole, verified to its end, to somebody
-//! who might have it; a response that was cut, or is this engine's own or the far side's problem, is never kept; what is gathered counts
-//! against the bounds while it is. It knows no rule of RFC 9111 itself: `layer2_http::freshness` and `shelf` do. Test to read
-//! first: `tests/line/cache.rs`.
+//! Invariants: only calls of rules that say so are looked at; what is kept was passed whole, verified to its end, to
+//! somebody who might have it; a response that was cut, or is this engine's own or the far side's problem, is never
+//! kept; what is gathered counts against the bounds while it is. It knows no rule of RFC 9111 itself:
+//! `layer2_http::freshness` and `shelf` do. Test to read first: `tests/line/cache.rs`.
+
+mod gathered;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::BodyExt;
 use layer2_http::fields::Fields;
 use layer2_http::freshness::{self, Answered, Control, Life, Use};
@@ -22,9 +22,10 @@ use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::shelf::{Asked, Found, Kept, Key, Shelf};
 use sidecar_config::Config;
 
+use self::gathered::{Gathered, Gatherer};
 use super::near_side::goes_on;
 use crate::access::FarProblem;
-use crate::body::{self, BodyError, BoxedBody};
+use crate::body::{self, BoxedBody};
 
 /// The header in which a cache says what it did (RFC 9211).
 const CACHE_STATUS: &str = "cache-status";
@@ -159,7 +160,8 @@ impl Cache {
         }
     }
 
-    /// Looks for an answer to an admitted request. If the origin is to be asked about what is kept, `fields` get the question.
+    /// Looks for an answer to an admitted request. If the origin is to be asked about what is kept, `fields` get the
+    /// question.
     ///
     /// # Errors
     /// When the caller wants nothing that is not kept.
@@ -418,114 +420,15 @@ impl Question {
         let kept = Kept { status, fields, content: Bytes::new(), life, came, choice };
         let response = self.marked(response, "; stored");
         let whole = response.body().is_end_stream();
-        let gatherer = Gatherer {
-            cache: self.cache,
-            key: self.key,
-            asked: self.asked,
-            kept: Some(kept),
-            pieces: Vec::new(),
-            octets: 0,
-            octets_max: self.body_max,
-            declared,
-        };
-        response.map(|body| {
-            let mut kept = Gathered { inner: body, gatherer };
-            if whole {
-                kept.gatherer.whole();
-            }
-            kept.boxed_unsync()
-        })
+        let mut gatherer = Gatherer::new(self.cache, (self.key, self.asked), kept, declared, self.body_max);
+        if whole {
+            gatherer.whole();
+        }
+        response.map(|body| Gathered::new(body, gatherer).boxed_unsync())
     }
 }
 
 fn senseless() -> Problem {
     let detail = "the target answered 304 to a question about a response that it does not mean";
     Problem::new(ProblemKind::ResponseInvalid, detail).executed(Executed::Yes)
-}
-
-/// What of a response is there already, to be kept once it is whole.
-struct Gatherer {
-    cache: Arc<Cache>,
-    key: Key,
-    asked: Asked,
-    kept: Option<Kept>,
-    pieces: Vec<Bytes>,
-    octets: u64,
-    octets_max: u64,
-    declared: Option<u64>,
-}
-
-impl Gatherer {
-    fn take(&mut self, piece: &Bytes) {
-        if self.kept.is_none() || piece.is_empty() {
-            return;
-        }
-        let octets = piece.len() as u64;
-        if self.octets + octets > self.octets_max || !self.cache.state().shelf.gather(octets) {
-            return self.give_up();
-        }
-        self.octets += octets;
-        // A piece may be a small part of a large buffer, which would stay with it.
-        self.pieces.push(Bytes::copy_from_slice(piece));
-        if self.declared == Some(self.octets) {
-            // The last octet of a declared length is passed on only when the end of the stream was verified.
-            self.whole();
-        }
-    }
-
-    fn whole(&mut self) {
-        let kept = self.kept.take().filter(|_| self.declared.is_none_or(|length| length == self.octets));
-        let content = self.pieces.concat();
-        self.give_up();
-        if let Some(kept) = kept {
-            self.cache.state().shelf.put(&self.key, self.asked, Kept { content: content.into(), ..kept });
-        }
-    }
-
-    fn give_up(&mut self) {
-        self.kept = None;
-        self.pieces = Vec::new();
-        self.cache.state().shelf.gathered(std::mem::take(&mut self.octets));
-    }
-}
-
-impl Drop for Gatherer {
-    fn drop(&mut self) {
-        self.give_up();
-    }
-}
-
-/// A response that is kept as it passes.
-struct Gathered {
-    inner: BoxedBody,
-    gatherer: Gatherer,
-}
-
-impl Body for Gathered {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.inner).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => match frame.data_ref() {
-                Some(piece) => this.gatherer.take(piece),
-                // Trailers would have to be kept too.
-                None => this.gatherer.give_up(),
-            },
-            Poll::Ready(Some(Err(_))) => this.gatherer.give_up(),
-            Poll::Ready(None) => this.gatherer.whole(),
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
 }

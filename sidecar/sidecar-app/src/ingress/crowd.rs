@@ -1,8 +1,9 @@
-//! How many connections the local port has at once: beyond the bound a connection waits for a moment, and is then told so.
+//! How many connections the local port has at once: beyond the bound a connection waits for a moment, and is then
+//! told so.
 //!
-//! Invariants: at most `limits.connections` are served; at most [`WAITING_MAX`] more are held, each for [`PATIENCE`] and the
-//! time that its answer takes; all others wait in the listen queue. It looks at no request. Test to read first:
-//! `one_too_many_is_told_so`.
+//! Invariants: at most `limits.connections` are served; at most [`WAITING_MAX`] more are held, each for [`PATIENCE`]
+//! and the time that its answer takes; all others wait in the listen queue. It looks at no request. Test to read
+//! first: `one_too_many_is_told_so`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +64,8 @@ impl Crowd {
     }
 }
 
-/// Answers whatever the connection asks for, and closes it. What it sends is read: unread octets would turn the end of the
-/// connection into an error that overtakes the answer.
+/// Answers whatever the connection asks for, and closes it. What it sends is read: unread octets would turn the end
+/// of the connection into an error that overtakes the answer.
 async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, max: usize, pseudonym: &str) {
     let detail = format!("{max} connections are open: use fewer, or raise limits.connections");
     let problem = Problem::new(ProblemKind::TooManyConnections, detail).executed(Executed::No).retry_after(1);

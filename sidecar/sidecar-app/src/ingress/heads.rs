@@ -1,8 +1,9 @@
 //! Whether the head of a request can be read, and in one way only (RFC 9112 §2.2, §3, §5, §6.3, §11.2).
 //!
-//! Everything that the HTTP library behind would refuse with an answer of its own, an empty one, is refused here with a
-//! cause; and two things more that it repairs silently: a length that is given twice, and a length beside a transfer
-//! coding. Nothing is smuggled by those here, because every request is framed anew, but whoever sends them is either broken or trying.
+//! Everything that the HTTP library behind would refuse with an answer of its own, an empty one, is refused here with
+//! a cause; and two things more that it repairs silently: a length that is given twice, and a length beside a
+//! transfer coding. Nothing is smuggled by those here, because every request is framed anew, but whoever sends them
+//! is either broken or trying.
 //!
 //! Invariant: what passes is not changed. It gives no field a meaning but the two that frame. Test to read first:
 //! `what_a_head_is_refused_for`.

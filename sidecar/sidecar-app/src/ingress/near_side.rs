@@ -1,8 +1,8 @@
 //! What the near side does for an admitted call before and after it crosses: the cache, the quotas, the access log.
 //!
-//! Order: a fresh response from the shelf costs no quota; only a call that would cross takes a place. Invariants: whatever
-//! ends the call, its place is given back and its line is written, by dropping what is held here. Test to read first:
-//! `tests/line/quotas.rs`.
+//! Order: a fresh response from the shelf costs no quota; only a call that would cross takes a place. Invariants:
+//! whatever ends the call, its place is given back and its line is written, by dropping what is held here. Test to
+//! read first: `tests/line/quotas.rs`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

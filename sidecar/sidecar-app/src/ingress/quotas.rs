@@ -1,9 +1,9 @@
 //! The quotas of the rules at work: who may begin a call, and how fast its bodies pass.
 //!
-//! Invariants: a call over a quota is refused before anything is accepted; a place in flight is given back once, whatever
-//! ends the call: its response passed, its caller went away, or its operation ended after its caller was told to come
-//! back. Of the last kind nobody tells this file: it asks the driver when a place is needed. It counts nothing itself:
-//! `layer2_http::quota` does. Test to read first: `tests/line/quotas.rs`.
+//! Invariants: a call over a quota is refused before anything is accepted; a place in flight is given back once,
+//! whatever ends the call: its response passed, its caller went away, or its operation ended after its caller was
+//! told to come back. Of the last kind nobody tells this file: it asks the driver when a place is needed. It counts
+//! nothing itself: `layer2_http::quota` does. Test to read first: `tests/line/quotas.rs`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! What the quotas and the cache of the local port did since the start, as `/statusz` and the metrics say it.
 //!
-//! Invariant: rules and fixed words only, no caller and no target. It counts nothing itself: `ingress` does. Test to read
-//! first: `metrics::tests::every_line_is_a_sample_of_a_described_metric`.
+//! Invariant: rules and fixed words only, no caller and no target. It counts nothing itself: `ingress` does. Test to
+//! read first: `metrics::tests::every_line_is_a_sample_of_a_described_metric`.
 
 use std::collections::BTreeMap;
 

@@ -161,9 +161,9 @@ fn invalidation(cached: &Cached) {
 }
 
 fn what_is_cut_or_too_large(cached: &Cached) {
-    assert!(
-        cached.line.door().call("GET", &cached.origin.url("/cut")).try_send().is_err() || cached.asked("/cut") == 1
-    );
+    // Where the cut is known before the head was passed on, a problem stands for the response.
+    let cut = cached.line.door().call("GET", &cached.origin.url("/cut")).try_send();
+    assert!(cut.as_ref().map_or(true, |answer| answer.status == 502), "{cut:?}");
     let whole = cached.get("/cut").expect_status(200);
     assert_eq!(whole.text(), "whole");
     assert_status(&whole, "fwd=uri-miss");

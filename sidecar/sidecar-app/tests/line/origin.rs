@@ -1,4 +1,5 @@
-//! An upstream whose answers a test makes up, with a journal of what it was asked; and a line with a rule `own` that leads to it.
+//! An upstream whose answers a test makes up, with a journal of what it was asked; and a line with a rule `own` that
+//! leads to it.
 //!
 //! Invariant: a request is in the journal before it is answered. Read first: [`Origin::start`].
 

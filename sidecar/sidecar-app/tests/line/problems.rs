@@ -1,5 +1,5 @@
-//! Every error of the local port is a problem with a cause, whatever is wrong: the request's bytes, its path, its method,
-//! or how many connections there are.
+//! Every error of the local port is a problem with a cause, whatever is wrong: the request's bytes, its path, its
+//! method, or how many connections there are.
 
 use std::thread;
 

@@ -1,4 +1,5 @@
-//! Quotas with real engines: what goes beyond them is refused with the rule and the bound, and what ends gives its place back.
+//! Quotas with real engines: what goes beyond them is refused with the rule and the bound, and what ends gives its
+//! place back.
 
 use std::thread;
 use std::time::{Duration, Instant};
