@@ -4,7 +4,8 @@
 //! arguments; no parser panics, whatever it is given, or allocates more than its limit. It moves no bytes:
 //! `layer1-replication` carries the records, `sidecar-app` makes and takes the calls.
 //! Map: [`fields`], [`bhttp`], [`envelope`], [`head`], [`fin`] and [`body`] are what records hold; [`target`],
-//! [`policy`], [`addresses`] and [`guard`] say what is allowed, [`quota`] how much; [`freshness`] and [`shelf`] are the cache;
+//! [`policy`], [`addresses`], [`field_filter`] and [`guard`] say what is allowed, [`quota`] how much; [`freshness`] and [`shelf`] are
+//! the cache; [`oauth`] is about tokens;
 //! [`prefer`] says what a caller wants; [`hop`] and [`problem`] are HTTP's own rules for intermediaries; [`operation`],
 //! [`event`], [`near`] and [`far`] are the state of calls, with [`deadline`], [`range`] and [`report`] for what is asked about
 //! them, [`keys`] for repeats of a call, and [`entry`] for what of it is durable; [`callbacks`], [`cloudevent`] and [`webhook`]
@@ -21,6 +22,7 @@ pub mod entry;
 pub mod envelope;
 pub mod event;
 pub mod far;
+pub mod field_filter;
 pub mod fields;
 pub mod fin;
 pub mod freshness;
@@ -34,6 +36,7 @@ pub mod mutation;
 #[cfg(not(feature = "mutations"))]
 mod mutation;
 pub mod near;
+pub mod oauth;
 pub mod operation;
 pub mod policy;
 pub mod prefer;

@@ -122,6 +122,10 @@ kinds! {
     UpstreamClosed "upstream-closed" 502 "connection_terminated" "The target closed the connection before it answered",
     /// The call may or may not have had its effect.
     OutcomeUnknown "outcome-unknown" 502 "connection_terminated" "Whether the call had its effect cannot be known",
+    /// What the far side adds to the call cannot be read.
+    CredentialsMissing "credentials-missing" 502 "proxy_configuration_error" "The far side cannot read its credentials for this call",
+    /// The far side got no access token.
+    TokenUnavailable "token-unavailable" 503 "destination_unavailable" "The far side got no access token for this call",
     /// An upgrade or byte stream failed.
     UpgradeFailed "upgrade-failed" 502 "http_upgrade_failed" "The upgrade failed",
     /// The far side has not been heard of.

@@ -25,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::canary::Folder;
+use crate::egress::Counters;
 use crate::exchange::DriverHandle;
 use crate::ingress::cache::Cache;
 use crate::ingress::quotas::Quotas;
-use crate::status::{BacklogAges, EngineStatus, FolderView, NearSideView, RefusedView};
+use crate::status::{BacklogAges, CallsMade, EngineStatus, FolderView, NearSideView, RefusedView};
 
 /// How long the driver may take to answer before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -54,6 +55,7 @@ pub struct Health {
     ready: AtomicBool,
     folders: OnceLock<Vec<Arc<Folder>>>,
     near_side: OnceLock<(Arc<Quotas>, Arc<Cache>)>,
+    calls: OnceLock<Arc<Counters>>,
 }
 
 impl Health {
@@ -95,6 +97,11 @@ impl Health {
             cache_responses: counts.responses,
             cache_evicted: counts.evicted,
         }
+    }
+
+    /// The counters of the calls that are made here. Said once.
+    pub fn set_calls(&self, calls: Arc<Counters>) {
+        let _ = self.calls.set(calls);
     }
 
     /// Did [`Self::set_started`] happen?
@@ -246,6 +253,7 @@ impl Admin {
             let mut status = answer.ok_or(NoStatus::Ended)?;
             status.folders = self.health.folders();
             status.near_side = self.health.near_side();
+            status.calls_made = self.health.calls.get().map(|calls| CallsMade::from(calls.read()));
             asking.ages.observe(self.began.elapsed(), &mut status);
             status.diagnose();
             Ok(status)

@@ -289,6 +289,7 @@ fn start_doors(
         .intercepting(crate::interception::Authority::open(config)?);
     health.set_near_side(ingress.counted());
     let egress = egress::Egress::new(config, policies::inbound(config)?, pseudonym, preflight.me)?;
+    health.set_calls(egress.counters());
     Ok(Doors {
         address,
         ingress: tokio::spawn(ingress::serve(Arc::new(ingress), proxy, stop.clone())),

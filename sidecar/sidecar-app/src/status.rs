@@ -7,6 +7,7 @@
 //! wrong, `backlog_age.rs` how long records wait, `facts.rs` who the engine is, `folder.rs` the mirrored folders. Test to read first: `json_is_the_documented_one`.
 
 mod backlog_age;
+mod calls_made;
 mod diagnosis;
 mod facts;
 mod folder;
@@ -22,6 +23,7 @@ use serde::Serialize;
 use wire::Reject;
 
 pub use self::backlog_age::BacklogAges;
+pub use self::calls_made::CallsMade;
 pub use self::diagnosis::Diagnosis;
 pub use self::facts::EngineFacts;
 pub use self::folder::{FolderCondition, FolderView};
@@ -87,6 +89,8 @@ pub struct EngineStatus {
     pub abandoned_operations: Vec<String>,
     /// Calls of the far side that are open here.
     pub executions: u64,
+    /// How calls of the far side ended here since the start; `None` before the first can be made.
+    pub calls_made: Option<CallsMade>,
     /// One per endpoint of the far side.
     pub peers: Vec<PeerView>,
     /// Endpoints of the far side that announced that they execute calls: who of them gets new ones.

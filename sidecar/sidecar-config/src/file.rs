@@ -5,7 +5,7 @@
 //! wrong with them can be reported together. Unknown fields are refused everywhere.
 //! Test to read first: `what_the_operator_writes_the_engine_reads` in `read/tests.rs`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use crate::{
     cache::Cache,
     callbacks::Callbacks,
     interception::Interception,
+    far_side::{Cookies, Credential, Headers, OAuth},
     quantity,
     quota::Quota,
     rule::Retry,
@@ -355,6 +356,24 @@ pub struct InboundRule {
     /// Byte streams of the rule.
     #[serde(default, skip_serializing_if = "Tunnels::is_default")]
     pub tunnels: Tunnels,
+    /// Which fields of requests pass. Default: every end-to-end field.
+    #[serde(default, skip_serializing_if = "Headers::is_default")]
+    pub request_headers: Headers,
+    /// Which fields of responses pass. Default: every end-to-end field.
+    #[serde(default, skip_serializing_if = "Headers::is_default")]
+    pub response_headers: Headers,
+    /// Fields that are added to requests, by name. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, Credential>,
+    /// Whether the caller's own Authorization and Cookie pass although the rule adds fields. Default: false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pass_authorization: bool,
+    /// Whence the access token of the rule's calls comes. Default: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oauth: Option<OAuth>,
+    /// What becomes of cookies. Default: `pass`.
+    #[serde(default, skip_serializing_if = "Cookies::is_default")]
+    pub cookies: Cookies,
 }
 
 impl InboundRule {
@@ -372,6 +391,12 @@ impl InboundRule {
             max_body: None,
             tls: Tls::default(),
             tunnels: Tunnels::default(),
+            request_headers: Headers::default(),
+            response_headers: Headers::default(),
+            credentials: BTreeMap::new(),
+            pass_authorization: false,
+            oauth: None,
+            cookies: Cookies::default(),
         }
     }
 }

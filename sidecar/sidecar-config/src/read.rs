@@ -107,7 +107,12 @@ fn real(path: &Path) -> PathBuf {
 fn linked(config: &Config) -> Vec<Problem> {
     let (outbox, inbox) = (real(&config.folders.outbox), real(&config.folders.inbox));
     let state = real(&config.state.folder);
-    overlaps(&Kept { outbox: &outbox, inbox: &inbox, state: &state, secrets: secrets(&config.identity, real) })
+    overlaps(&Kept {
+        outbox: &outbox,
+        inbox: &inbox,
+        state: &state,
+        secrets: secrets(&config.identity, &config.inbound.allow, real),
+    })
 }
 
 #[derive(Deserialize)]

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{cache::Cache, name::Name, problem::Refusal, quota::Quota, tunnels::Tunnels};
+use crate::{cache::Cache, far_side::FarSide, name::Name, problem::Refusal, quota::Quota, tunnels::Tunnels};
 
 /// A rule for calls to the far side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct InboundRule {
     pub ca_file: Option<PathBuf>,
     /// Byte streams.
     pub tunnels: Tunnels,
+    /// What else is done to its calls.
+    pub far: FarSide,
 }
 
 /// Which calls are made again when it is unknown whether they were made.

@@ -16,6 +16,7 @@ use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::target::{self, Target};
 
 use super::Egress;
+use super::far_side::FarSide;
 use super::fault::{self, Site};
 use super::server::Server;
 use super::upstream::Upstream;
@@ -90,7 +91,8 @@ pub(super) fn admit_where<'a>(
     }
     let site = Site::new(&target, rule, upstream.server.as_ref());
     check_literal(&target, rule, upstream, &site)?;
-    let mut fields = leaving(&head.fields, &egress.pseudonym).map_err(bad)?.to_header_map().map_err(bad)?;
+    let mut fields =
+        leaving(&head.fields, &upstream.far, &egress.pseudonym).map_err(bad)?.to_header_map().map_err(bad)?;
     if upstream.server.is_some() {
         // The client would leave out the default port of the scheme that the server is called by, not of the caller's.
         fields.insert(http::header::HOST, target.authority().parse().map_err(bad)?);
@@ -135,11 +137,13 @@ fn uri(target: &Target, server: Option<&Server>) -> Result<Uri, Problem> {
     format!("{scheme}://{}{}", target.authority(), target.path_and_query).parse().map_err(bad)
 }
 
-/// The header section as it leaves: end-to-end fields with this hop's marks. The client writes Host from the target.
-fn leaving(received: &Fields, pseudonym: &str) -> Result<Fields, hop::HopError> {
+/// The header section as it leaves: end-to-end fields that the rule lets pass, with this hop's marks. The client writes
+/// Host from the target.
+fn leaving(received: &Fields, far: &FarSide, pseudonym: &str) -> Result<Fields, hop::HopError> {
     let mut fields = received.clone();
     hop::strip_request(&mut fields);
     fields.remove("host");
+    far.leave(&mut fields);
     hop::add_via(&mut fields, "1.1", pseudonym)?;
     hop::add_cdn_loop(&mut fields, pseudonym)?;
     Ok(fields)

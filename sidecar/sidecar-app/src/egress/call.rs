@@ -21,6 +21,7 @@ use layer2_http::problem::{Problem, ProblemKind};
 use super::admission::Call;
 use super::connection::Opened;
 use super::fault;
+use super::filtered::Filtered;
 use super::request_body::{Progress, RequestBody};
 use crate::body::{self, BoxedBody};
 
@@ -28,8 +29,21 @@ use crate::body::{self, BoxedBody};
 pub(super) enum Content {
     /// None.
     Empty,
+    /// Of one record, which is here.
+    Whole(Bytes),
     /// As it arrives.
     Streamed(BoxedBody),
+}
+
+impl Content {
+    /// The same once more, if it is still here.
+    pub(super) fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Whole(content) => Some(Self::Whole(content.clone())),
+            Self::Streamed(_) => None,
+        }
+    }
 }
 
 /// An upstream's response, at its head.
@@ -56,13 +70,22 @@ pub(super) async fn make(call: &Call<'_>, content: Content) -> Result<Reply, Pro
             }
             result => result,
         },
-        Content::Streamed(inner) => {
-            let max = call.rule.max_body.unwrap_or(call.upstream.body_max);
-            let body = RequestBody::new(inner, max, call.content_length, Arc::clone(&progress));
-            attempt(call, BoxedBody::new(body), &progress, started).await
-        }
+        Content::Whole(content) => bounded(call, body::full(content), &progress, started).await,
+        Content::Streamed(inner) => bounded(call, inner, &progress, started).await,
     }
     .map_err(|failure| failure.problem)
+}
+
+async fn bounded(
+    call: &Call<'_>,
+    inner: BoxedBody,
+    progress: &Arc<Progress>,
+    started: Instant,
+) -> Result<Reply, Failure> {
+    let max = call.rule.max_body.unwrap_or(call.upstream.body_max);
+    let body = RequestBody::new(inner, max, call.content_length, Arc::clone(progress));
+    let body = Filtered::new(body, &call.upstream.far.request);
+    attempt(call, BoxedBody::new(body), progress, started).await
 }
 
 struct Failure {

@@ -3,6 +3,7 @@
 //! Invariant: every execution that ends while the engine runs is counted once. Counters only grow and begin at 0 with the
 //! process. Test to read first: `a_problem_is_counted_under_its_kind`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use layer2_http::problem::ProblemKind;
@@ -20,14 +21,37 @@ pub struct Counts {
     pub cancelled: u64,
     /// Ended by this engine with a problem: those kinds that occurred.
     pub problems: Vec<(ProblemKind, u64)>,
+    /// Access tokens that were got, and questions for one that failed.
+    pub tokens: (u64, u64),
 }
 
+/// Access tokens that were got, and questions for one that failed.
+#[derive(Debug, Default)]
+pub(super) struct TokenCounters(AtomicU64, AtomicU64);
+
+impl TokenCounters {
+    pub(super) fn got(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> (u64, u64) {
+        (self.0.load(Ordering::Relaxed), self.1.load(Ordering::Relaxed))
+    }
+}
+
+/// The counters of an egress, which others may read.
 #[derive(Debug)]
-pub(super) struct Counters {
+pub struct Counters {
     answered: AtomicU64,
     cut: AtomicU64,
     cancelled: AtomicU64,
     problems: [AtomicU64; KINDS],
+    /// Shared by the sources of tokens.
+    pub(super) tokens: Arc<TokenCounters>,
 }
 
 impl Default for Counters {
@@ -37,6 +61,7 @@ impl Default for Counters {
             cut: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             problems: std::array::from_fn(|_| AtomicU64::new(0)),
+            tokens: Arc::default(),
         }
     }
 }
@@ -61,7 +86,9 @@ impl Counters {
         }
     }
 
-    pub(super) fn read(&self) -> Counts {
+    /// What they say now.
+    #[must_use]
+    pub fn read(&self) -> Counts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let problems = ProblemKind::ALL.iter().zip(&self.problems).map(|(kind, counter)| (*kind, load(counter)));
         Counts {
@@ -69,6 +96,7 @@ impl Counters {
             cut: load(&self.cut),
             cancelled: load(&self.cancelled),
             problems: problems.filter(|(_, count)| *count > 0).collect(),
+            tokens: self.tokens.read(),
         }
     }
 }

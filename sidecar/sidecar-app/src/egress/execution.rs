@@ -7,15 +7,22 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http_body_util::{BodyExt, BodyStream, StreamBody};
 use hyper::body::Incoming as UpstreamBody;
 use layer2_http::fin::code;
 use layer2_http::operation::{Executed, OperationId};
 use layer2_http::problem::{Problem, ProblemKind};
+use wire::EndpointId;
 use wire::record::kind;
 
 use super::admission::{self, Call};
 use super::answer::{self, Answer, Frame};
-use super::call::{self, Content, millis};
+use super::call::{Content, millis};
+use super::cookies::Owner;
+use super::far_side;
+use super::filtered::Filtered;
 use super::server::Server;
 use super::tunnel;
 use super::{Egress, respond_problem};
@@ -27,7 +34,7 @@ use crate::record::{Incoming, ReadError};
 /// How the upstream's part ended.
 pub(super) enum Outcome {
     /// The response's head, and its content to come.
-    Response { answer: Answer, content: UpstreamBody, body_max: u64 },
+    Response { answer: Answer, content: Filtered<UpstreamBody>, body_max: u64 },
     /// A byte stream is open.
     Tunnel(Box<tunnel::Open>),
     /// A problem in its place.
@@ -52,7 +59,7 @@ pub(super) async fn run(egress: Arc<Egress>, exchange: FarExchange) {
     let executed = tokio::select! {
         biased;
         () = cancelled.cancelled() => Outcome::Unwanted,
-        outcome = execute(&egress, request, &response, dispatch, record.as_ref()) => outcome,
+        outcome = execute(&egress, peer, request, &response, dispatch, record.as_ref()) => outcome,
     };
     let (me, elapsed_ms) = (egress.me, millis(began.elapsed()));
     let executed = match executed {
@@ -101,6 +108,7 @@ pub fn of_attempt(problem: Problem, attempt: u32) -> Problem {
 /// Everything up to the response's head, which is not written here.
 async fn execute(
     egress: &Egress,
+    peer: EndpointId,
     mut request: RecordReader,
     response: &RecordWriter,
     dispatch: DispatchMark,
@@ -123,11 +131,11 @@ async fn execute(
         record.executes(&head);
     }
     if head.is_tunnel() {
-        return tunnel::open(egress, &head, request, dispatch)
+        return tunnel::open(egress, peer, &head, request, dispatch)
             .await
             .unwrap_or_else(|problem| Outcome::Problem(about(problem, operation)));
     }
-    let called = match admission::admit(egress, &head) {
+    let mut called = match admission::admit(egress, &head) {
         Ok(called) => called,
         Err(problem) => return Outcome::Problem(about(problem, operation)),
     };
@@ -138,6 +146,11 @@ async fn execute(
         Ok(content) => content,
         Err(Unreadable::Problem(problem)) => return Outcome::Problem(about(problem, operation)),
         Err(unwanted @ Unreadable::Unwanted) => return unwanted.into(),
+    };
+    let owner = Owner::new(peer, head.envelope.caller.as_ref());
+    let held = match far_side::authorize(&mut called, &owner).await {
+        Ok(held) => held,
+        Err(problem) => return Outcome::Problem(about(problem, operation)),
     };
     let waited = began.elapsed();
     if !dispatch.commit().await {
@@ -150,7 +163,7 @@ async fn execute(
         }
         (content, _) => content,
     };
-    let reply = match call::make(&called, content).await {
+    let reply = match far_side::make(&mut called, content, held, &owner).await {
         Ok(reply) => reply,
         Err(problem) => return Outcome::Problem(about(problem, operation)),
     };
@@ -163,12 +176,15 @@ async fn execute(
     timings.wait_ms = Some(millis(waited));
     let frame = Frame { pseudonym: &egress.pseudonym, section: egress.section, body_max, operation, timings };
     match answer::of_response(&head, &called.method, &frame) {
-        Ok(answer) => Outcome::Response { answer, content, body_max },
+        Ok(answer) => {
+            let content = Filtered::new(content, &called.upstream.far.response);
+            Outcome::Response { answer, content, body_max }
+        }
         Err(problem) => Outcome::Problem(about(problem, operation)),
     }
 }
 
-async fn first_head(request: &mut RecordReader) -> Result<bytes::Bytes, Unreadable> {
+async fn first_head(request: &mut RecordReader) -> Result<Bytes, Unreadable> {
     loop {
         match request.next().await? {
             Incoming::Head(payload) => return Ok(payload),
@@ -192,6 +208,9 @@ async fn content(call: &Call<'_>, mut request: RecordReader, egress: &Egress) ->
                     ))),
                 };
             }
+            Incoming::Data(first) if call.upstream.far.may_repeat() => {
+                return replayable(call, first, request, egress).await;
+            }
             first @ (Incoming::Data(_) | Incoming::Trailers(_)) => {
                 return Ok(Content::Streamed(body::from_records(
                     request,
@@ -206,6 +225,28 @@ async fn content(call: &Call<'_>, mut request: RecordReader, egress: &Egress) ->
             Incoming::Other { .. } => {}
         }
     }
+}
+
+/// Content that is kept if it is one record, so that it can be sent again with another token.
+async fn replayable(
+    call: &Call<'_>,
+    first: Bytes,
+    mut request: RecordReader,
+    egress: &Egress,
+) -> Result<Content, Unreadable> {
+    let second = loop {
+        match request.next().await? {
+            Incoming::Other { .. } => {}
+            second => break second,
+        }
+    };
+    if second == Incoming::End {
+        return Ok(Content::Whole(first));
+    }
+    let left = call.content_length.map(|declared| declared.saturating_sub(first.len() as u64));
+    let rest = BodyStream::new(body::from_records(request, Some(second), egress.section, left));
+    let frames = stream::once(std::future::ready(Ok(http_body::Frame::data(first)))).chain(rest);
+    Ok(Content::Streamed(StreamBody::new(frames).boxed_unsync()))
 }
 
 impl Unreadable {
@@ -247,7 +288,7 @@ async fn respond(
     egress: &Egress,
     mut writer: RecordWriter,
     answer: Answer,
-    content: access::Counted<UpstreamBody>,
+    content: access::Counted<Filtered<UpstreamBody>>,
     body_max: u64,
     compress: bool,
 ) {

@@ -2,7 +2,7 @@
 //!
 //! A byte stream is opened by `tunnel` instead. Order of one execution, and the first thing wrong with it is the answer: head, method, target, allow rule (here with
 //! authority, whatever the near side decided), framing, loop, size, literal address, first record of the content, dispatch
-//! mark, call, response.
+//! mark, call, response. What a rule drops, adds and keeps of its calls stands in `far_side`.
 //!
 //! Invariants: no upstream byte before the dispatch mark is durable; every address is checked before it is connected to and
 //! the connection goes to the checked one; where a rule names a target, that is connected to in the place of the host that the
@@ -15,9 +15,14 @@ mod answer;
 mod call;
 mod connection;
 mod connector;
+mod cookies;
 mod counts;
+mod credentials;
 mod execution;
+mod far_side;
 mod fault;
+mod filtered;
+mod oauth;
 mod request_body;
 mod resolver;
 mod server;
@@ -38,11 +43,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use wire::EndpointId;
 
 pub use answer::{problem_head, respond_problem};
-pub use counts::Counts;
+pub use counts::{Counters, Counts};
 pub use execution::of_attempt;
 
 use crate::exchange::FarExchange;
-use counts::Counters;
 use upstream::Upstream;
 
 /// What executing calls needs: the rules, one client for each of them, and this engine's name.
@@ -55,7 +59,7 @@ pub struct Egress {
     me: EndpointId,
     section: SectionLimit,
     compress: bool,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 impl Egress {
@@ -68,19 +72,25 @@ impl Egress {
         let section = SectionLimit::new(header_bytes);
         let mut system_roots = tls::SystemRoots::default();
         let mut upstreams = BTreeMap::new();
+        let counters = Arc::new(Counters::default());
         for rule in &config.inbound.allow {
-            let upstream = Upstream::new(rule, &config.inbound.deny_addresses, section, &mut system_roots)
+            let upstream = Upstream::new(config, rule, section, &mut system_roots, &counters.tokens)
                 .with_context(|| format!("inbound.allow: rule `{}`", rule.name))?;
             upstreams.insert(rule.name.to_string(), upstream);
         }
         let tunnels = config.inbound.allow.iter().map(|rule| (rule.name.to_string(), rule.tunnels.clone())).collect();
         let compress = config.modes.send == sidecar_config::Mode::Sealed;
-        Ok(Self { policy, upstreams, tunnels, pseudonym, me, section, compress, counters: Counters::default() })
+        Ok(Self { policy, upstreams, tunnels, pseudonym, me, section, compress, counters })
     }
 
     /// How executions ended since the start.
     pub fn counts(&self) -> Counts {
         self.counters.read()
+    }
+
+    /// The counters behind [`Self::counts`].
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod driver;
 mod execution;
+mod far_side;
+mod oauth;
 mod server;
 mod ssrf;
 mod wire;
@@ -62,7 +64,7 @@ pub(super) fn egress_to(server: Option<&str>, addresses: &[&str], ports: &[u16],
         me: EndpointId::from_bytes([1; 16]),
         section,
         compress: false,
-        counters: Counters::default(),
+        counters: Arc::default(),
     }
 }
 

@@ -26,6 +26,7 @@ use layer2_http::target::parse_connect;
 use layer2_http::tunnel::WEBSOCKET;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use wire::EndpointId;
 use wire::record::kind;
 
 use super::Egress;
@@ -33,8 +34,11 @@ use super::admission::{self, Call, bad, refuse};
 use super::answer::{self, Frame};
 use super::call::millis;
 use super::connector::Opening;
+use super::cookies::Owner;
 use super::execution::Outcome;
+use super::far_side;
 use super::fault::{self, Site};
+use super::filtered::Filtered;
 use crate::body::BodyError;
 use crate::exchange::{DispatchMark, RecordReader, RecordWriter};
 use crate::tunnel::{Tunnel, Wire};
@@ -60,13 +64,14 @@ pub(super) struct Open {
 /// With the problem to answer instead.
 pub(super) async fn open(
     egress: &Egress,
+    peer: EndpointId,
     head: &RequestHead,
     request: RecordReader,
     dispatch: DispatchMark,
 ) -> Result<Outcome, Problem> {
     match head.envelope.protocol.as_deref() {
         None => connect(egress, head, request, dispatch).await,
-        Some(WEBSOCKET) if head.method == CONNECT => upgrade(egress, head, request, dispatch).await,
+        Some(WEBSOCKET) if head.method == CONNECT => upgrade(egress, peer, head, request, dispatch).await,
         Some(other) => Err(refuse(
             ProblemKind::UpgradeFailed,
             format!("this far side cannot switch to {:?}", other.chars().take(64).collect::<String>()),
@@ -132,6 +137,7 @@ async fn connect(
 
 async fn upgrade(
     egress: &Egress,
+    peer: EndpointId,
     head: &RequestHead,
     request: RecordReader,
     dispatch: DispatchMark,
@@ -140,7 +146,7 @@ async fn upgrade(
     let mut asked = RequestHead { method: Method::GET.to_string(), ..head.clone() };
     asked.envelope.protocol = None;
     let lists = |rule: &Rule| egress.tunnels.get(&rule.name).is_some_and(|tunnels| tunnels.allows(WEBSOCKET));
-    let call = match admission::admit_where(egress, &asked, lists) {
+    let mut call = match admission::admit_where(egress, &asked, lists) {
         Ok(call) => call,
         Err(denied) => {
             // As a plain call it may be fine: then it is the rule that has to opt in.
@@ -155,6 +161,8 @@ async fn upgrade(
     if call.content_length.is_some_and(|length| length > 0) {
         return Err(refuse(ProblemKind::BadRequest, "an upgrade has no content".to_owned()));
     }
+    let owner = Owner::new(peer, head.envelope.caller.as_ref());
+    far_side::authorize(&mut call, &owner).await?;
     if !dispatch.commit().await {
         return Ok(Outcome::NotDispatched);
     }
@@ -162,7 +170,8 @@ async fn upgrade(
     let opened =
         call.upstream.connector.dedicated(call.uri.clone()).await.map_err(|error| unreached(&error, &call.site))?;
     let connect_ms = Some(millis(opened.took()));
-    let response = ask(&call, head, opened).await?;
+    let mut response = ask(&call, head, opened).await?;
+    call.upstream.far.arrive(response.headers_mut(), &call, &owner);
     let timings = Timings { wait_ms: None, connect_ms, first_byte_ms: Some(millis(began.elapsed())) };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return switched(egress, &call, head, response, request, timings).await;
@@ -172,6 +181,7 @@ async fn upgrade(
     let (operation, body_max) = (head.envelope.operation, call.upstream.body_max);
     let frame = Frame { pseudonym: &egress.pseudonym, section: egress.section, body_max, operation, timings };
     let answer = answer::of_response(&parts, &Method::GET, &frame)?;
+    let content = Filtered::new(content, &call.upstream.far.response);
     Ok(Outcome::Response { answer, content, body_max })
 }
 

@@ -13,9 +13,11 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use layer2_http::addresses::Networks;
 use layer2_http::bhttp::SectionLimit;
 use rustls::ClientConfig;
-use sidecar_config::{InboundRule, IpNet, Scheme};
+use sidecar_config::{Config, InboundRule, Scheme};
 
 use super::connector::{Connector, Reach};
+use super::counts::TokenCounters;
+use super::far_side::FarSide;
 use super::server::Server;
 use super::tls::{self, SystemRoots};
 use crate::body::BoxedBody;
@@ -45,18 +47,21 @@ pub(super) struct Upstream {
     pub(super) networks: Arc<Networks>,
     /// What is connected to in the place of the called hosts.
     pub(super) server: Option<Server>,
+    /// What else the rule does to its calls.
+    pub(super) far: FarSide,
 }
 
 impl Upstream {
-    /// The client of a rule; `denied` are the networks that are closed to all of them.
+    /// The client of a rule of this configuration.
     ///
     /// # Errors
-    /// When the rule's file of authorities cannot be used.
+    /// When a file that the rule names cannot be used.
     pub(super) fn new(
+        config: &Config,
         rule: &InboundRule,
-        denied: &[IpNet],
         section: SectionLimit,
         system: &mut SystemRoots,
+        tokens: &Arc<TokenCounters>,
     ) -> Result<Self> {
         let server = rule.target.as_ref().map(Server::new).transpose()?;
         let by_tls = match &server {
@@ -68,8 +73,10 @@ impl Upstream {
             None if by_tls => system.config()?,
             None => system.without_roots()?,
         };
-        let networks = Networks::new(rule.addresses.clone(), denied.to_vec());
-        Ok(Self::with(&Reach::new(Arc::new(networks)), server, rule.max_body.as_u64(), section, tls))
+        let networks = Networks::new(rule.addresses.clone(), config.inbound.deny_addresses.clone());
+        let reach = Reach::new(Arc::new(networks));
+        let far = FarSide::new(rule, config.identity.allow_readable, &reach, system, tokens)?;
+        Ok(Self { far, ..Self::with(&reach, server, rule.max_body.as_u64(), section, tls) })
     }
 
     /// A client from its parts.
@@ -92,6 +99,7 @@ impl Upstream {
             .http2_keep_alive_interval(PING.0)
             .http2_keep_alive_timeout(PING.1)
             .build(connector.clone());
-        Self { client, connector, body_max, networks: Arc::clone(&reach.networks), server }
+        let networks = Arc::clone(&reach.networks);
+        Self { client, connector, body_max, networks, server, far: FarSide::default() }
     }
 }

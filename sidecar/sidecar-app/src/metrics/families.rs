@@ -63,6 +63,29 @@ pub(crate) static FAMILIES: &[Family] = &[
     gauge("executions", None, NONE, "Calls of the far side that are open here", |s, out| {
         out.whole(&[], s.executions);
     }),
+    counter(
+        "executions_ended",
+        None,
+        &["outcome"],
+        "Calls of the far side that ended here, by how: answered, cut, cancelled, or the problem that was answered",
+        |s, out| {
+            for (outcome, count) in s.calls_made.iter().flat_map(|made| &made.ended) {
+                out.whole(&[outcome], *count);
+            }
+        },
+    ),
+    counter(
+        "token_requests",
+        None,
+        &["result"],
+        "Questions to token endpoints, by whether they gave an access token",
+        |s, out| {
+            if let Some(made) = &s.calls_made {
+                out.whole(&["got"], made.tokens_got);
+                out.whole(&["failed"], made.tokens_failed);
+            }
+        },
+    ),
     gauge(
         "servers",
         None,

@@ -13,6 +13,11 @@ fn status() -> EngineStatus {
     let mut status = EngineStatus::new(&EngineFacts::of_test(), 1_700_000_000_500, 1_700_000_010_500);
     status.operations = count_states([layer2_http::State::Queued]);
     status.inbox.rejects.insert("forked", 3);
+    status.calls_made = Some(crate::status::CallsMade {
+        ended: BTreeMap::from([("answered", 2), ("address-denied", 1)]),
+        tokens_got: 1,
+        tokens_failed: 2,
+    });
     let server =
         ServerView { name: "1".to_owned(), executes: true, standing: "live", calls: 4, ..ServerView::default() };
     status.servers.push(server);

@@ -71,6 +71,7 @@ fn json_is_the_documented_one() {
         "open_operations_total",
         "abandoned_operations",
         "executions",
+        "calls_made",
         "peers",
         "servers",
         "near_side",

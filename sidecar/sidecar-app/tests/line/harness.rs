@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) mirror_arguments: Vec<&'static str>,
     /// Variables in the near side's environment.
     pub(crate) near_variables: Vec<(&'static str, String)>,
+    /// Variables in the far side's environment.
+    pub(crate) far_variables: Vec<(&'static str, String)>,
 }
 
 impl Default for Options {
@@ -60,6 +62,7 @@ impl Default for Options {
             prepare: Box::new(|_| {}),
             mirror_arguments: Vec::new(),
             near_variables: Vec::new(),
+            far_variables: Vec::new(),
         }
     }
 }
@@ -101,7 +104,7 @@ impl Line {
             file.outbound.allow.push(outbound("up", up, Some(upstream.url("/"))));
             (options.near)(file);
         });
-        let far = Engine::start(place, "south", "north", &|file| {
+        let far = Engine::start_with(place, "south", "north", options.far_variables.clone(), &|file| {
             usual(file, options);
             file.inbound.allow.push(inbound("up", destination("http", "127.0.0.1", upstream.port)));
             (options.far)(file);

@@ -24,6 +24,8 @@ mod damage;
 mod doors;
 mod events;
 mod exchanges;
+mod far_servers;
+mod far_side;
 mod forgotten;
 mod garbage;
 mod gates;

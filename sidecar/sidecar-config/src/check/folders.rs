@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::{
     problem::{Problem, Problems},
+    rule::InboundRule,
     section::{Folders, Identity},
 };
 
@@ -23,10 +24,19 @@ pub(crate) struct Kept<'a> {
 }
 
 /// The files of secret keys with their fields, each path as `place` gives it.
-pub(crate) fn secrets(identity: &Identity, place: impl Fn(&Path) -> PathBuf) -> Vec<(String, PathBuf)> {
-    let own = identity.secret_file.iter().map(|path| ("identity.secretFile".to_owned(), place(path)));
+pub(crate) fn secrets(
+    identity: &Identity,
+    rules: &[InboundRule],
+    place: impl Fn(&Path) -> PathBuf,
+) -> Vec<(String, PathBuf)> {
+    let own = identity.secret_file.iter().map(|path| ("identity.secretFile".to_owned(), path.clone()));
     let retired = identity.retired_files.iter().enumerate();
-    own.chain(retired.map(|(index, path)| (format!("identity.retiredFiles[{index}]"), place(path)))).collect()
+    let retired = retired.map(|(index, path)| (format!("identity.retiredFiles[{index}]"), path.clone()));
+    let of_rules = rules.iter().enumerate().flat_map(|(index, rule)| {
+        let files = rule.far.secret_files().into_iter();
+        files.map(move |(field, path)| (format!("inbound.allow[{index}].{field}"), path))
+    });
+    own.chain(retired).chain(of_rules).map(|(field, path)| (field, place(&path))).collect()
 }
 
 /// The mirrored folders with their paths resolved.
@@ -83,10 +93,16 @@ pub(crate) fn overlaps(kept: &Kept<'_>) -> Vec<Problem> {
             "name a folder of its own, on a disk that the mirror does not see",
             &mut problems,
         );
-        for (field, secret) in secrets {
-            if !inside(secret, mirrored.1) {
-                continue;
-            }
+    }
+    problems.extend(carried(outbox, inbox, secrets));
+    problems.into_vec()
+}
+
+/// Secrets that the mirror would carry away.
+pub(crate) fn carried(outbox: &Path, inbox: &Path, secrets: &[(String, PathBuf)]) -> Vec<Problem> {
+    let mut problems = Problems::default();
+    for mirrored in [("folders.outbox", outbox), ("folders.inbox", inbox)] {
+        for (field, _) in secrets.iter().filter(|(_, secret)| inside(secret, mirrored.1)) {
             problems.add(
                 field.as_str(),
                 format!("lies inside {}: the mirror would carry the secret keys away", mirrored.0),

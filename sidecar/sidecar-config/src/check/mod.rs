@@ -7,6 +7,7 @@ mod bounds;
 mod callbacks;
 mod callers;
 mod destinations;
+mod far_side;
 mod folders;
 mod listen;
 mod near_side;
@@ -22,6 +23,7 @@ use crate::{
     file::ConfigFile,
     overrides::Overrides,
     problem::{Problem, Problems},
+    section::Identity,
 };
 
 pub(crate) use folders::{Kept, overlaps, secrets};
@@ -56,7 +58,7 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
         outbox: &folders.outbox,
         inbox: &folders.inbox,
         state: &state_folder,
-        secrets: secrets(&identity, Path::to_path_buf)
+        secrets: secrets(&identity, &[], Path::to_path_buf)
             .into_iter()
             .chain(callbacks::secrets(&callbacks))
             .chain(authority)
@@ -73,6 +75,8 @@ pub(crate) fn check(file: ConfigFile, overrides: &Overrides, base_dir: &Path) ->
     bounds::limits(&limits, &mut problems);
     limits.stream_window = limits.stream_window.min(state.receive_pool);
     let inbound = rules::inbound(&file.inbound, limits.body_max, base_dir, &mut problems);
+    let of_rules = secrets(&Identity::default(), &inbound, Path::to_path_buf);
+    problems.extend(folders::carried(&folders.outbox, &folders.inbox, &of_rules));
     let deny_addresses = rules::networks("inbound.denyAddresses", &file.inbound.deny_addresses, &mut problems);
 
     match (local, remote, modes, listen) {

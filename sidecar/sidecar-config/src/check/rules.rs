@@ -8,7 +8,7 @@ use std::{net::IpAddr, path::Path};
 use bytesize::ByteSize;
 use ipnet::IpNet;
 
-use super::{bounds, callers, destinations::destinations, folders, near_side, targets, tunnels::tunnels};
+use super::{bounds, callers, destinations::destinations, far_side, folders, near_side, targets, tunnels::tunnels};
 use crate::{
     file,
     name::Name,
@@ -116,8 +116,9 @@ fn inbound_rule(
             None => targets::literals_are_reachable(field, &destinations, &addresses, problems),
         }
     }
+    let far = far_side::far_side(field, file, &addresses, base_dir, problems);
     let (timeout, retry) = (file.timeout, file.retry);
-    Some(InboundRule { name, destinations, callers, target, addresses, timeout, retry, max_body, ca_file, tunnels })
+    Some(InboundRule { name, destinations, callers, target, addresses, timeout, retry, max_body, ca_file, tunnels, far })
 }
 
 fn max_body(field: &str, given: Option<ByteSize>, body_max: ByteSize, problems: &mut Problems) -> ByteSize {

@@ -594,7 +594,11 @@ fn what_the_operator_writes_the_engine_reads() {
         retry: Retry::Never,
         max_body: Some(crate::ByteSize::kib(1)),
         tls: crate::file::Tls::default(),
-        tunnels: crate::Tunnels::default(),
+        credentials: [("x-key".to_owned(), crate::far_side::Credential { file: "key".into(), prefix: String::new() })]
+            .into(),
+        pass_authorization: true,
+        cookies: crate::far_side::Cookies::Jar,
+        ..crate::file::InboundRule::new("", Vec::new())
     }];
     let yaml = file.to_yaml().unwrap();
     assert_eq!(yaml, file.to_yaml().unwrap());
