@@ -11,7 +11,7 @@ use serde_json::Value;
 use sidecar_config::far_side::{ClientAuth, OAuth};
 
 use crate::client::{Answer, Door};
-use crate::far_side::assert_nowhere;
+use crate::far_side::found_in;
 use crate::harness::{Line, Options, destination, free_port, inbound, outbound};
 use crate::process::{Process, eventually, folder};
 use crate::programs::{program, pyclients};
@@ -293,9 +293,7 @@ fn tokens_of_an_authorization_server_are_got_renewed_and_replaced_after_revocati
     assert!(!metrics.contains("hoft_token_requests_total{result=\"failed\"} 0"), "{metrics}");
     // Nothing of it is in a log, a state folder or a packet of either side.
     let given = state();
-    let secrets = [SECRET, REFRESH, "wrong-hunter4"].map(str::to_owned).into_iter();
-    let tokens = listed(&given, "tokens").into_iter().chain(listed(&given, "refresh"));
-    for text in secrets.chain(tokens) {
-        assert_nowhere(line.folder.path(), &text);
-    }
+    let given: Vec<String> = listed(&given, "tokens").into_iter().chain(listed(&given, "refresh")).collect();
+    let secrets = [SECRET, REFRESH, "wrong-hunter4"].into_iter().chain(given.iter().map(String::as_str));
+    assert_eq!(found_in(line.folder.path(), &secrets.collect::<Vec<_>>()), None);
 }

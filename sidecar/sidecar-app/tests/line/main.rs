@@ -53,6 +53,7 @@ mod rotation;
 mod shared;
 mod shares;
 mod smuggling;
+mod ssrf;
 mod targets;
 mod tools;
 mod tunnels;
