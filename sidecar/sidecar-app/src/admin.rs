@@ -4,10 +4,11 @@
 //! while a folder or the peer is gone; at most one question to the driver waits, whoever asks, so a stuck driver gathers no
 //! memory; connections are few, short and bounded; a Host that is a foreign name is refused, because a web page must not
 //! read this port by DNS rebinding. It has no TLS and no callers' identities: bind it where only operators reach it. Files:
-//! `guard.rs` the Host, `pages.rs` the answers. Test to read first: `livez_fails_when_the_driver_does_not_answer`.
+//! `guard.rs` the Host, `pages.rs` the answers, `status_page.rs` the page for browsers. Test to read first: `livez_fails_when_the_driver_does_not_answer`.
 
 mod guard;
 mod pages;
+mod status_page;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -29,6 +30,7 @@ use crate::egress::Counters;
 use crate::exchange::DriverHandle;
 use crate::ingress::cache::Cache;
 use crate::ingress::quotas::Quotas;
+use crate::page::Page;
 use crate::status::{BacklogAges, CallsMade, EngineStatus, FolderView, NearSideView, RefusedView};
 
 /// How long the driver may take to answer before it counts as stuck.
@@ -125,9 +127,10 @@ pub async fn serve(
     driver: DriverHandle,
     health: Arc<Health>,
     before: EngineStatus,
+    page: Arc<Page>,
     stop: CancellationToken,
 ) {
-    Admin::new(driver, health, before, PATIENCE).run(listener, stop).await;
+    Admin::new(driver, health, before, page, PATIENCE).run(listener, stop).await;
 }
 
 /// Why there is no snapshot.
@@ -150,6 +153,7 @@ struct Admin {
     health: Arc<Health>,
     /// What is known before the driver runs.
     before: EngineStatus,
+    page: Arc<Page>,
     patience: Duration,
     began: Instant,
     /// Held while the driver is asked.
@@ -165,8 +169,14 @@ struct Asking {
 }
 
 impl Admin {
-    fn new(driver: DriverHandle, health: Arc<Health>, before: EngineStatus, patience: Duration) -> Self {
-        Self { driver, health, before, patience, began: Instant::now(), asking: Mutex::default() }
+    fn new(
+        driver: DriverHandle,
+        health: Arc<Health>,
+        before: EngineStatus,
+        page: Arc<Page>,
+        patience: Duration,
+    ) -> Self {
+        Self { driver, health, before, page, patience, began: Instant::now(), asking: Mutex::default() }
     }
 
     async fn run(self, listener: TcpListener, stop: CancellationToken) {
@@ -210,7 +220,7 @@ impl Admin {
     async fn connection(self: Arc<Self>, stream: TcpStream, _slot: OwnedSemaphorePermit, stop: CancellationToken) {
         let service = service_fn(move |request| {
             let admin = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+            async move { Ok::<_, Infallible>(admin.answer_or_show(&request).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

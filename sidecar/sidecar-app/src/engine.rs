@@ -33,6 +33,7 @@ use crate::canary::{Canary, Folder};
 use crate::commands::given::GivenArgs;
 use crate::driver::{Driver, DriverError, Event, MembershipSettings, Outlets, Settings, System, unix_ms};
 use crate::exchange::{DriverHandle, FarExchange};
+use crate::page::{Facts, Page};
 use crate::pipe::{self, InboxCommand};
 use crate::preflight::{Preflight, load_config, suite};
 use crate::status::EngineStatus;
@@ -168,7 +169,11 @@ impl Engine {
         // The admin port answers while the log is replayed: a long recovery is not a dead engine.
         let before =
             EngineStatus { started: false, ..EngineStatus::new(&preflight.facts(&config), unix_ms(), unix_ms()) };
-        let admin = tokio::spawn(admin::serve(admin, handle.clone(), Arc::clone(&health), before, stop.clone()));
+        let facts =
+            Facts::new(&config, preflight.peer_fingerprints.clone(), proxy.local_addr().context("the proxy port")?);
+        let page = Page::start(facts, handle.clone(), Arc::clone(&health), before.clone(), stop.clone());
+        let (of_admin, ends) = (Arc::clone(&page), stop.clone());
+        let admin = tokio::spawn(admin::serve(admin, handle.clone(), Arc::clone(&health), before, of_admin, ends));
         let (egress_jobs, executions) = unbounded_channel();
         let canary = Canary::start(&folders, &events).context("the canary cannot start")?;
         let [outbox_folder, _] = folders;
@@ -182,7 +187,7 @@ impl Engine {
         })
         .await?;
         health.set_started();
-        let doors = start_doors(&config, &preflight, proxy, &handle, executions, &stop, &health)?;
+        let doors = start_doors(&config, &preflight, proxy, &handle, page, executions, &stop, &health)?;
         tracing::info!(
             side = %config.local.name, endpoint = %preflight.me, peer = %config.remote.name,
             proxy = %doors.address, admin = %config.listen.admin, "engine ready"
@@ -279,13 +284,14 @@ fn start_doors(
     preflight: &Preflight,
     proxy: TcpListener,
     handle: &DriverHandle,
+    page: Arc<Page>,
     executions: UnboundedReceiver<FarExchange>,
     stop: &CancellationToken,
     health: &admin::Health,
 ) -> Result<Doors> {
     let address = proxy.local_addr().context("the proxy port")?;
     let pseudonym = pseudonym(config);
-    let ingress = ingress::Ingress::new(config, policies::outbound(config)?, handle.clone(), pseudonym.clone())
+    let ingress = ingress::Ingress::new(config, policies::outbound(config)?, handle.clone(), page, pseudonym.clone())
         .intercepting(crate::interception::Authority::open(config)?);
     health.set_near_side(ingress.counted());
     let egress = egress::Egress::new(config, policies::inbound(config)?, pseudonym, preflight.me)?;

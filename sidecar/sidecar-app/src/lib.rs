@@ -26,6 +26,8 @@ pub mod mirror;
 pub mod mutation;
 #[cfg(not(feature = "mutations"))]
 mod mutation;
+pub mod openapi;
+pub mod page;
 pub mod pipe;
 pub mod policies;
 pub mod preflight;

@@ -13,11 +13,16 @@ use wire::EndpointId;
 use super::*;
 use crate::command::Command;
 use crate::driver::Event;
+use crate::page::Facts;
 use crate::status::{EngineFacts, PeerView};
 
 /// Answers status commands as a driver with one peer would.
 fn play_driver(events: &Receiver<Event>) {
     for event in events {
+        if let Event::Command(Command::NewestOperations { reply, .. }) = event {
+            let _ = reply.send(Vec::new());
+            continue;
+        }
         if let Event::Command(Command::Status { reply }) = event {
             let mut status = EngineStatus::new(&EngineFacts::of_test(), 1_000, 61_000);
             let peer = PeerStatus { backlog_records: 2, next: wire::Seq::new(3), ..PeerStatus::default() };
@@ -53,7 +58,8 @@ impl Port {
         let (health, stop) = (Arc::new(Health::default()), CancellationToken::new());
         let driver = DriverHandle::new(events, log.reader());
         let before = EngineStatus { started: false, ..EngineStatus::new(&EngineFacts::of_test(), 1_000, 1_000) };
-        let admin = Admin::new(driver, Arc::clone(&health), before, Duration::from_millis(200));
+        let page = Page::start(Facts::of_test(), driver.clone(), Arc::clone(&health), before.clone(), stop.clone());
+        let admin = Admin::new(driver, Arc::clone(&health), before, page, Duration::from_millis(200));
         let task = tokio::spawn(admin.run(listener, stop.clone()));
         Self { address, health, stop, task, _folder: folder, _log: log }
     }
@@ -103,6 +109,48 @@ async fn every_listed_path_answers() {
 }
 
 #[tokio::test]
+async fn a_browser_gets_the_page_and_others_the_list_of_paths() {
+    let port = Port::started().await;
+    let ask = |method: &str, path: &str, host: &str, accept: &str| {
+        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n")
+    };
+    let html = "text/html,application/xhtml+xml";
+    let (status, answer) = port.exchange(&ask("GET", "/?state=done", "localhost", html)).await;
+    assert_eq!(status, 200);
+    for part in
+        ["content-type: text/html", "content-security-policy: default-src 'none'", "x-frame-options: DENY", "/statusz"]
+    {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    assert!(port.exchange(&ask("GET", "/", "localhost", "*/*")).await.1.contains("/startedz  200"));
+    assert_eq!(port.exchange(&ask("GET", "/?state=nothing", "localhost", html)).await.0, 400);
+    for path in ["/", "/v1/page-events"] {
+        assert_eq!(port.exchange(&ask("GET", path, "evil.example", html)).await.0, 421, "{path}");
+        let (status, answer) = port.exchange(&ask("POST", path, "localhost", html)).await;
+        assert!(status == 405 && answer.contains("allow: GET, HEAD"), "{answer}");
+    }
+    let (status, answer) = port.exchange(&ask("HEAD", "/v1/page-events", "localhost", html)).await;
+    assert!(status == 200 && answer.contains("text/event-stream"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_events_of_the_page_end_with_the_engine() {
+    let port = Port::started().await;
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream.write_all(b"GET /v1/page-events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !String::from_utf8_lossy(&answer).contains("data: {") {
+        let mut piece = [0; 4096];
+        let count = timeout(Duration::from_secs(30), stream.read(&mut piece)).await.unwrap().unwrap();
+        assert!(count > 0, "{}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&piece[..count]);
+    }
+    port.stop.cancel();
+    timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.ends_with(b"0\r\n\r\n"), "the stream was cut, not ended");
+}
+
+#[tokio::test]
 async fn an_engine_that_starts_is_alive_but_neither_started_nor_ready() {
     let port = Port::open(|queue| play_driver(&queue)).await;
     assert_eq!(port.get("/livez").await.0, 200);
@@ -144,7 +192,10 @@ async fn livez_fails_when_the_driver_does_not_answer() {
         assert_eq!(status, 503);
         assert!(content(&answer).contains("did not answer within 0.2 s"), "{answer}");
     }
-    assert_eq!(asked.load(Ordering::SeqCst), 1, "questions to a stuck driver gather");
+    assert!(
+        asked.load(Ordering::SeqCst) <= 2,
+        "questions to a stuck driver gather: one of the probes, one of the page"
+    );
     assert_eq!(port.get("/startedz").await.0, 200);
 }
 

@@ -1,7 +1,7 @@
 //! The local port: the doors by which programs of this side call.
 //!
 //! Doors: the forward proxy (absolute-form targets, CONNECT), the routes (`/to/{route}/…`), the operations
-//! (`/v1/operations`); by HTTP/1.1, or by HTTP/2 without TLS.
+//! (`/v1/operations`); by HTTP/1.1, or by HTTP/2 without TLS; the status page at `/` (`pages.rs`).
 //! A request is looked at in this order, and the first thing wrong with it is the answer: framing, Host and Origin,
 //! target, allow rules, loops, operation id, room in the log. Only then is anything accepted.
 //!
@@ -19,6 +19,7 @@ mod idempotency;
 mod intercept;
 mod near_side;
 mod operations;
+mod pages;
 pub(crate) mod quotas;
 mod request;
 mod response;
@@ -55,6 +56,7 @@ use crate::access::Record;
 use crate::body::{self, BoxedBody};
 use crate::exchange::DriverHandle;
 use crate::interception::Authority;
+use crate::page::Page;
 
 /// How long a request's head may take from its first octet.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(20);
@@ -75,6 +77,7 @@ struct RouteTarget {
 /// The local port's rules and where it hands calls to.
 pub struct Ingress {
     driver: DriverHandle,
+    page: Arc<Page>,
     policy: Policy,
     routes: Vec<RouteTarget>,
     /// What the rules say of byte streams.
@@ -97,7 +100,7 @@ pub struct Ingress {
 
 impl Ingress {
     /// Takes what it needs of the configuration.
-    pub fn new(config: &Config, policy: Policy, driver: DriverHandle, pseudonym: String) -> Self {
+    pub fn new(config: &Config, policy: Policy, driver: DriverHandle, page: Arc<Page>, pseudonym: String) -> Self {
         let routes = config
             .outbound
             .allow
@@ -111,6 +114,7 @@ impl Ingress {
         let header_bytes_max = usize::try_from(config.limits.header_bytes.as_u64()).unwrap_or(usize::MAX);
         Self {
             driver,
+            page,
             policy,
             quotas: Quotas::new(config),
             cache: Cache::new(config, &pseudonym),
@@ -164,7 +168,9 @@ impl Ingress {
         let http1 = request.version() != Version::HTTP_2;
         let unguarded =
             tunnel::is_unguarded(&request) || request.headers().contains_key(http::header::TRANSFER_ENCODING);
-        let ours = request.uri().scheme().is_none() && operations::serves(request.uri().path());
+        let path = request.uri().path().to_owned();
+        let own = request.uri().scheme().is_none();
+        let ours = own && (operations::serves(&path) || pages::serves(&path) || path == intercept::CA_PATH);
         let record = if ours { None } else { Record::near(&mut request, client) };
         let result = match tunnel::asked(&request) {
             Err(problem) => Err(problem),
@@ -172,16 +178,16 @@ impl Ingress {
                 intercept::open(&self, request, client, target)
             }
             Ok(Some(asked)) => tunnel::open(Arc::clone(&self), request, client, asked).await,
-            Ok(None) if request.uri().scheme().is_none() && request.uri().path() == intercept::CA_PATH => {
-                intercept::offer(&self, &request)
-            }
-            Ok(None) if ours => operations::answer(&self, &request).await,
+            Ok(None) if own && path == intercept::CA_PATH => intercept::offer(&self, &request),
+            Ok(None) if own && operations::serves(&path) => operations::answer(&self, &request).await,
+            Ok(None) if own && pages::serves(&path) => pages::answer(&self, &request).await,
             Ok(None) => request::call(Arc::clone(&self), request, client).await,
         };
         if let (Some(record), Err(problem)) = (&record, &result) {
             record.problem(problem);
         }
         let mut response = result.unwrap_or_else(|problem| response::of_problem(&problem, &self.pseudonym, head_only));
+        pages::name_methods(&mut response, &path);
         if unguarded && http1 && !tunnel::opens(&response) {
             // The guard of the framing sees only as far as the first chunked body, or what could have been a byte stream.
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
