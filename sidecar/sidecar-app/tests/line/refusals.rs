@@ -56,7 +56,7 @@ fn a_certificate_for_another_name_is_not_trusted() {
 #[test]
 fn an_unknown_route_is_refused() {
     let line = line();
-    for path in ["/to/nobody/x", "/", "/anything", "/to/", "/to/UP/x"] {
+    for path in ["/to/nobody/x", "/favicon.ico", "/anything", "/to/", "/to/UP/x"] {
         line.door().get(path).expect_problem(404, "unknown-route", "http_request_denied");
     }
 }

@@ -4,7 +4,7 @@ use wire::header::Header;
 use wire::{Reject, Suite};
 
 use crate::testkit::*;
-use crate::{Closure, InboxOptions};
+use crate::{CUT_POSITIONS, Closure, InboxOptions};
 
 /// Frame ends, for every suite: sealed packets differ only by their tags.
 fn frame_ends(bytes: &[u8], suite: Suite) -> Vec<usize> {
@@ -52,6 +52,11 @@ fn a_cut_at_every_boundary_yields_the_whole_frames_before_it() {
             let closure = if whole == 3 { Closure::Complete } else { Closure::Partial };
             assert_eq!(got.closures(), [(1, closure)], "{suite} cut at {cut}");
             assert_eq!(world.folder.contents(&path).is_none(), whole == 3, "partial files stay");
+            let mut places = [0; CUT_POSITIONS];
+            if whole < 3 {
+                places[cut * CUT_POSITIONS / bytes.len()] = 1;
+            }
+            assert_eq!(world.inbox.counters().cut_positions, places, "{suite} cut at {cut}");
 
             world.put(&path, &bytes); // late growth
             let got = world.run(S * 2);
