@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cache::Cache,
     callbacks::Callbacks,
-    interception::Interception,
     far_side::{Cookies, Credential, Headers, OAuth},
+    interception::Interception,
     quantity,
     quota::Quota,
     rule::Retry,

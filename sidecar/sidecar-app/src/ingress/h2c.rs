@@ -5,13 +5,37 @@
 //! Invariants: `:authority` and Host name the same place; a cookie that came in pieces goes on as one field (RFC 9113 §8.2.3).
 //! Test to read first: `a_request_to_this_port_is_told_from_a_proxied_one`.
 
+use std::time::Duration;
+
 use http::header::{COOKIE, HOST};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use layer2_http::guard::{self, RequestForm};
 use layer2_http::problem::Problem;
+use tokio::net::TcpStream;
 
 use super::request::bad;
+
+/// What every HTTP/2 connection begins with (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Between two looks at a preface of which a part is there.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Does this connection begin as HTTP/2? Takes nothing of it; `None` if it ended before it said anything. The caller bounds the
+/// wait: the server behind begins to count only when it is told the version.
+pub(super) async fn begins(stream: &TcpStream) -> Option<bool> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let octets = stream.peek(&mut seen).await.ok().filter(|octets| *octets > 0)?;
+        if !PREFACE.starts_with(&seen[..octets]) {
+            return Some(false);
+        }
+        if octets == PREFACE.len() {
+            return Some(true);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
 
 /// Brings a request into the forms of HTTP/1.1. `port` is this one, `names` those under which it is addressed.
 ///
@@ -61,6 +85,34 @@ mod tests {
             request = request.header(*name, *value);
         }
         normalized(request.body(()).unwrap(), 8470, &["gate.test".to_owned()]).ok()
+    }
+
+    #[tokio::test]
+    async fn the_version_is_known_by_the_first_octets_however_they_come() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        for (pieces, version) in [
+            (&[&b"G"[..], b"ET / HTTP/1.1\r\n\r\n"][..], Some(false)),
+            (&[b"P", b"OST / HTTP/1.1\r\n\r\n"], Some(false)),
+            (&[b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r\nmore"], Some(true)),
+            (&[b"PRI * HTTP/2.0\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"], Some(false)),
+            (&[], None),
+        ] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            let send = async {
+                for piece in pieces {
+                    client.write_all(piece).await.unwrap();
+                    tokio::time::sleep(LOOK_AGAIN * 3).await;
+                }
+                client.shutdown().await.unwrap();
+            };
+            let (seen, ()) = tokio::join!(begins(&server), send);
+            assert_eq!(seen, version, "{pieces:?}");
+            let mut whole = Vec::new();
+            server.read_to_end(&mut whole).await.unwrap();
+            assert_eq!(whole, pieces.concat(), "nothing was taken");
+        }
     }
 
     #[test]

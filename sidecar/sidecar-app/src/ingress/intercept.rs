@@ -15,7 +15,6 @@ use http::{HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade::downcast;
 use layer2_http::guard::{self, RequestForm};
 use layer2_http::operation::Executed;
 use layer2_http::policy::CONNECT;
@@ -97,7 +96,8 @@ pub(super) fn open(
             accepted = accepted => accepted,
         };
         if let Some(stream) = accepted {
-            super::serve_http(ingress, stream, client, keeper, How::Inside(Arc::new(target))).await;
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            super::serve_http(ingress, stream, client, keeper, How::Inside(Arc::new(target)), http2).await;
         }
     });
     let mut response = Response::new(body::full(Bytes::new()));
@@ -106,7 +106,7 @@ pub(super) fn open(
 }
 
 fn below(upgraded: Upgraded) -> Option<Below> {
-    let parts = downcast::<TokioIo<FramingGuard<TcpStream>>>(upgraded).ok()?;
+    let parts = upgraded.downcast::<TokioIo<FramingGuard<TcpStream>>>().ok()?;
     let (stream, early) = super::tunnel::beneath(parts.io.into_inner(), &parts.read_buf);
     let (from, to) = stream.into_split();
     Some(tokio::io::join(std::io::Cursor::new(early).chain(from), to))

@@ -34,9 +34,9 @@ use std::time::Duration;
 
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use layer2_http::bhttp::SectionLimit;
 use layer2_http::envelope::Caller;
 use layer2_http::policy::Policy;
@@ -49,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::cache::Cache;
 use self::crowd::Crowd;
-use self::framing::FramingGuard;
+use self::framing::{FramingGuard, Refusal};
 use self::quotas::Quotas;
 use self::tunnel::{Asked, Keeper};
 use crate::access::Record;
@@ -165,7 +165,7 @@ impl Ingress {
 
     async fn handle(self: Arc<Self>, mut request: Request<Incoming>, client: SocketAddr) -> Response<BoxedBody> {
         let head_only = request.method() == Method::HEAD;
-        let http1 = request.version() != Version::HTTP_2;
+        let by_http1 = request.version() != Version::HTTP_2;
         let unguarded =
             tunnel::is_unguarded(&request) || request.headers().contains_key(http::header::TRANSFER_ENCODING);
         let path = request.uri().path().to_owned();
@@ -188,7 +188,7 @@ impl Ingress {
         }
         let mut response = result.unwrap_or_else(|problem| response::of_problem(&problem, &self.pseudonym, head_only));
         pages::name_methods(&mut response, &path);
-        if unguarded && http1 && !tunnel::opens(&response) {
+        if unguarded && by_http1 && !tunnel::opens(&response) {
             // The guard of the framing sees only as far as the first chunked body, or what could have been a byte stream.
             response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
         }
@@ -247,7 +247,13 @@ async fn accept(listener: &TcpListener, crowd: &Crowd) -> Option<(TcpStream, Soc
 async fn connection(ingress: Arc<Ingress>, stream: TcpStream, client: SocketAddr, keeper: Keeper) {
     let _ = stream.set_nodelay(true);
     let port = stream.local_addr().map_or(0, |address| address.port());
-    serve_http(ingress, stream, client, keeper, How::Port(port)).await;
+    let begun = tokio::select! {
+        () = keeper.stop.cancelled() => return,
+        begun = tokio::time::timeout(IDLE_TIME_MAX, h2c::begins(&stream)) => begun.ok().flatten(),
+    };
+    if let Some(by_http2) = begun {
+        serve_http(ingress, stream, client, keeper, How::Port(port), by_http2).await;
+    }
 }
 
 /// How a connection came to speak HTTP.
@@ -259,62 +265,66 @@ enum How {
     Inside(Arc<Target>),
 }
 
-async fn serve_http<S>(ingress: Arc<Ingress>, stream: S, client: SocketAddr, keeper: Keeper, how: How)
+async fn serve_http<S>(ingress: Arc<Ingress>, stream: S, client: SocketAddr, keeper: Keeper, how: How, by_http2: bool)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let stop = keeper.stop.clone();
-    let builder = server(&ingress);
-    let (guard, refusal) = FramingGuard::new(stream, head_bytes_max(&ingress), HEADER_TIME_MAX);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let (ingress, how, refused) = (Arc::clone(&ingress), how.clone(), refusal.of(request.headers()));
-        // Streams of events end with the engine.
-        request.extensions_mut().insert(keeper.stop.clone());
-        request.extensions_mut().insert(keeper.clone());
-        async move {
-            Ok::<_, Infallible>(match refused {
-                Some(problem) => response::of_problem(&problem, &ingress.pseudonym, false),
-                None => ingress.answer(request, client, &how).await,
-            })
+    let head_bytes_max = ingress.header_bytes_max.saturating_add(16 * 1024).max(64 * 1024);
+    let header_list_max = u32::try_from(ingress.header_bytes_max).unwrap_or(u32::MAX);
+    let service = |refusal: Refusal| {
+        service_fn(move |mut request: Request<Incoming>| {
+            let (ingress, how, refused) = (Arc::clone(&ingress), how.clone(), refusal.of(request.headers()));
+            // Streams of events end with the engine.
+            request.extensions_mut().insert(keeper.stop.clone());
+            request.extensions_mut().insert(keeper.clone());
+            async move {
+                Ok::<_, Infallible>(match refused {
+                    Some(problem) => response::of_problem(&problem, &ingress.pseudonym, false),
+                    None => ingress.answer(request, client, &how).await,
+                })
+            }
+        })
+    };
+    let result = if by_http2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(header_list_max)
+            .keep_alive_interval(PING.0)
+            .keep_alive_timeout(PING.1);
+        let served = builder.serve_connection(TokioIo::new(stream), service(Refusal::default()));
+        tokio::pin!(served);
+        tokio::select! {
+            result = served.as_mut() => result,
+            () = stop.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
         }
-    });
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(guard), service);
-    tokio::pin!(served);
-    let result = tokio::select! {
-        result = served.as_mut() => result,
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
+    } else {
+        let (guard, refusal) = FramingGuard::new(stream, head_bytes_max, HEADER_TIME_MAX);
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE_TIME_MAX)
+            .max_headers(heads::HEADER_LINES_MAX)
+            .max_buf_size(head_bytes_max)
+            .half_close(false);
+        let served = builder.serve_connection(TokioIo::new(guard), service(refusal)).with_upgrades();
+        tokio::pin!(served);
+        tokio::select! {
+            result = served.as_mut() => result,
+            () = stop.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%client, error = crate::driver::chain(&*error), "connection ended early");
+        tracing::debug!(%client, error = crate::driver::chain(&error), "connection ended early");
     }
-}
-
-/// Octets of one head, with what is not its fields.
-fn head_bytes_max(ingress: &Ingress) -> usize {
-    ingress.header_bytes_max.saturating_add(16 * 1024).max(64 * 1024)
-}
-
-/// HTTP/1.1, or HTTP/2 if that is what the connection begins with, within the port's bounds.
-fn server(ingress: &Ingress) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIME_MAX)
-        .max_headers(heads::HEADER_LINES_MAX)
-        .max_buf_size(head_bytes_max(ingress))
-        .half_close(false);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(ingress.header_bytes_max).unwrap_or(u32::MAX))
-        .keep_alive_interval(PING.0)
-        .keep_alive_timeout(PING.1);
-    builder
 }
 
 /// An answer of the local API itself.

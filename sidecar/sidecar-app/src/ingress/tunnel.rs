@@ -14,7 +14,6 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto::upgrade::downcast;
 use layer2_http::envelope::Envelope;
 use layer2_http::fields::Fields;
 use layer2_http::fin::code;
@@ -173,13 +172,13 @@ async fn carry(
 
 /// The connection beneath HTTP, and what was read of it already.
 fn wire(upgraded: hyper::upgrade::Upgraded) -> Option<(Box<dyn Wire>, bytes::Bytes)> {
-    match downcast::<TokioIo<FramingGuard<TcpStream>>>(upgraded) {
+    match upgraded.downcast::<TokioIo<FramingGuard<TcpStream>>>() {
         Ok(parts) => {
             let (wire, early) = beneath(parts.io.into_inner(), &parts.read_buf);
             Some((Box::new(wire), early))
         }
         Err(upgraded) => {
-            let parts = downcast::<TokioIo<FramingGuard<Inside>>>(upgraded).ok()?;
+            let parts = upgraded.downcast::<TokioIo<FramingGuard<Inside>>>().ok()?;
             let (wire, early) = beneath(parts.io.into_inner(), &parts.read_buf);
             Some((Box::new(wire), early))
         }

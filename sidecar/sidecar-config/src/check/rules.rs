@@ -118,7 +118,19 @@ fn inbound_rule(
     }
     let far = far_side::far_side(field, file, &addresses, base_dir, problems);
     let (timeout, retry) = (file.timeout, file.retry);
-    Some(InboundRule { name, destinations, callers, target, addresses, timeout, retry, max_body, ca_file, tunnels, far })
+    Some(InboundRule {
+        name,
+        destinations,
+        callers,
+        target,
+        addresses,
+        timeout,
+        retry,
+        max_body,
+        ca_file,
+        tunnels,
+        far,
+    })
 }
 
 fn max_body(field: &str, given: Option<ByteSize>, body_max: ByteSize, problems: &mut Problems) -> ByteSize {
