@@ -75,7 +75,7 @@ pub struct DeadLetter {
     pub line: Line,
     /// Where to, without its query.
     pub url: String,
-    /// The event that was not delivered; 0 for a result.
+    /// The event that was not delivered; of a result, the one that ended the operation.
     pub number: u64,
     /// When it was given up: Unix ms.
     pub at_ms: i64,

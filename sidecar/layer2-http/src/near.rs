@@ -133,8 +133,18 @@ impl Operations {
 
     /// Forgets operations that ended `ttl_ms` before `now_ms` or earlier; their results may be deleted.
     pub fn expire(&mut self, now_ms: i64, ttl_ms: i64) -> Vec<NearEntry> {
+        self.expire_unless(now_ms, ttl_ms, |_| false)
+    }
+
+    /// As [`Self::expire`], but for operations that somebody still needs.
+    pub fn expire_unless(
+        &mut self,
+        now_ms: i64,
+        ttl_ms: i64,
+        is_needed: impl Fn(OperationId) -> bool,
+    ) -> Vec<NearEntry> {
         let until = now_ms.saturating_sub(ttl_ms);
-        let old = self.ended.iter().filter(|(_, ended_ms, _)| *ended_ms <= until);
+        let old = self.ended.iter().filter(|(_, ended_ms, id)| *ended_ms <= until && !is_needed(*id));
         let entries: Vec<_> = old.map(|(_, _, id)| NearEntry::Forgotten { id: *id }).collect();
         self.replay_all(&entries);
         entries

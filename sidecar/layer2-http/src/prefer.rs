@@ -120,7 +120,9 @@ fn one<T>(
     let mut values = fields.get_all(field);
     let Some(value) = values.next() else { return Ok(None) };
     let text = std::str::from_utf8(value).ok().filter(|_| values.next().is_none());
-    let read = text.and_then(read).ok_or_else(|| WishError { field, shown: shown(value), expected })?;
+    // Before an at sign may stand a password, and this may be shown to others than who wrote it.
+    let shown = || if value.contains(&b'@') { "…".to_owned() } else { shown(value) };
+    let read = text.and_then(read).ok_or_else(|| WishError { field, shown: shown(), expected })?;
     Ok(Some(read))
 }
 
@@ -212,6 +214,12 @@ mod tests {
         }
         assert!(read(&[(DEADLINE, "1"), (DEADLINE, "2")]).is_err());
         assert!(read(&[(IDEMPOTENCY_KEY, &"x".repeat(256))]).is_err());
+    }
+
+    #[test]
+    fn a_password_in_a_callback_url_was_repeated_in_the_problem() {
+        let error = read(&[(CALLBACK, "http://user:hunter2@a/")]).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 
     #[test]

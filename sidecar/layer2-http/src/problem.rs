@@ -70,6 +70,8 @@ kinds! {
     QuotaExceeded "quota-exceeded" 429 "http_request_denied" "The quota of this rule is used up",
     /// Nothing is kept, and the caller wants nothing else.
     NotCached "not-cached" 504 "proxy_internal_response" "No response to this request is kept",
+    /// No rule allows the URL of a callback.
+    CallbackDenied "callback-denied" 403 "http_request_denied" "No rule allows a callback to this URL",
     /// There is no route of that name.
     UnknownRoute "unknown-route" 404 "http_request_denied" "There is no route of this name",
     /// The Host is not one this port serves.

@@ -51,7 +51,7 @@ pub enum KeyError {
 }
 
 enum SigningKey {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Ed25519(Box<Ed25519KeyPair>),
 }
 
@@ -107,7 +107,7 @@ fn key(line: usize, text: &str) -> Result<SigningKey, KeyError> {
         if !SECRET_OCTETS.contains(&secret.len()) {
             return Err(KeyError::Length { line });
         }
-        return Ok(SigningKey::Hmac(hmac::Key::new(hmac::HMAC_SHA256, &secret)));
+        return Ok(SigningKey::Hmac(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &secret))));
     }
     let Some(rest) = text.strip_prefix("whsk_") else { return Err(KeyError::Prefix { line }) };
     let seed = decode(rest)?;

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use disk::log::Position;
+use layer2_http::callbacks::Wanted;
 use layer2_http::envelope::Priority;
 use layer2_http::keys::{Holder, KeyClaim};
 use layer2_http::near::ShownOperation;
@@ -13,6 +14,7 @@ use wire::digest::Digest;
 use wire::record::RecordHeader;
 use wire::{EndpointId, StreamId};
 
+use crate::callbacks::CallbackAsk;
 use crate::exchange::NearExchange;
 
 /// One stream of one peer's association.
@@ -59,7 +61,7 @@ pub struct BeginCall {
     /// When its time is over: Unix ms by this side's clock.
     pub deadline_ms: Option<i64>,
     /// What else the caller asks of this engine.
-    pub asked: Asked,
+    pub asked: Box<Asked>,
 }
 
 /// What a caller may ask besides the call itself.
@@ -67,6 +69,8 @@ pub struct BeginCall {
 pub struct Asked {
     /// Make the call only if nobody has this key.
     pub key: Option<KeyClaim>,
+    /// Tell of it.
+    pub callbacks: Option<Wanted>,
 }
 
 /// Who has the Idempotency-Key of a call, and when it is worth asking again.
@@ -289,6 +293,8 @@ pub enum Command {
         /// The answer.
         reply: oneshot::Sender<crate::status::EngineStatus>,
     },
+    /// About callbacks.
+    Callbacks(CallbackAsk),
     /// Tell what is known of operations, or end one.
     Ask(crate::ask::Ask),
 }
@@ -307,6 +313,7 @@ impl Command {
             | Self::Dispatch { lane, .. } => Some(*lane),
             Self::Begin { .. }
             | Self::RequestBody { .. }
+            | Self::Callbacks(_)
             | Self::Operation { .. }
             | Self::Operations { .. }
             | Self::NewestOperations { .. }
@@ -331,6 +338,7 @@ impl Command {
             | Self::Dispatch { lane, .. } => *lane = other,
             Self::Begin { .. }
             | Self::RequestBody { .. }
+            | Self::Callbacks(_)
             | Self::Operation { .. }
             | Self::Operations { .. }
             | Self::NewestOperations { .. }

@@ -29,6 +29,7 @@ use wire::control::EndpointName;
 use wire::limits::MIN_MAX_FRAME;
 
 use self::signals::Signals;
+use crate::callbacks::Callbacks;
 use crate::canary::{Canary, Folder};
 use crate::commands::given::GivenArgs;
 use crate::driver::{Driver, DriverError, Event, MembershipSettings, Outlets, Settings, System, unix_ms};
@@ -291,8 +292,11 @@ fn start_doors(
 ) -> Result<Doors> {
     let address = proxy.local_addr().context("the proxy port")?;
     let pseudonym = pseudonym(config);
+    let (callbacks, followed) = Callbacks::new(config, handle.clone())?;
     let ingress = ingress::Ingress::new(config, policies::outbound(config)?, handle.clone(), page, pseudonym.clone())
-        .intercepting(crate::interception::Authority::open(config)?);
+        .intercepting(crate::interception::Authority::open(config)?)
+        .with_callbacks(Arc::clone(&callbacks));
+    tokio::spawn(callbacks.serve(followed, stop.clone()));
     health.set_near_side(ingress.counted());
     let egress = egress::Egress::new(config, policies::inbound(config)?, pseudonym, preflight.me)?;
     health.set_calls(egress.counters());

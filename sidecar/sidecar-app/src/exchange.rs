@@ -90,7 +90,7 @@ impl DriverHandle {
         answer.await.map_err(|_| Stopping)
     }
 
-    fn send(&self, command: Command) {
+    pub(crate) fn send(&self, command: Command) {
         // A driver that is gone is noticed by whoever waits for its reply.
         let _ = self.events.send(Event::Command(command));
     }

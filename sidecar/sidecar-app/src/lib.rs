@@ -7,6 +7,7 @@ pub mod admin;
 pub mod ask;
 pub mod bench;
 pub mod body;
+pub mod callbacks;
 pub mod canary;
 pub mod cli;
 pub mod command;

@@ -91,6 +91,8 @@ pub struct EngineStatus {
     pub executions: u64,
     /// How calls of the far side ended here since the start; `None` before the first can be made.
     pub calls_made: Option<CallsMade>,
+    /// What is told of calls begun here.
+    pub callbacks: CallbacksView,
     /// One per endpoint of the far side.
     pub peers: Vec<PeerView>,
     /// Endpoints of the far side that announced that they execute calls: who of them gets new ones.
@@ -139,6 +141,21 @@ impl EngineStatus {
     fn folder_trouble(&self, name: &str) -> Option<String> {
         self.folders.iter().find(|found| found.folder == name).and_then(FolderView::trouble)
     }
+}
+
+/// Callbacks: results and events of calls begun here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CallbacksView {
+    /// Results and rows of events of which something is still to be delivered.
+    pub pending: u64,
+    /// Those that were given up, and not tried again or removed since.
+    pub dead: u64,
+    /// Deliveries since the start.
+    pub delivered: u64,
+    /// Attempts since the start that failed and were to be repeated.
+    pub failed: u64,
+    /// Results and rows of events that were given up since the start.
+    pub given_up: u64,
 }
 
 /// Open operations that one snapshot shows.

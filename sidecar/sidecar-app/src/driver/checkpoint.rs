@@ -52,6 +52,7 @@ impl Driver {
             out.push((entry.kind(), payload));
         }
         out.extend(self.keys.checkpoint().iter().map(|entry| (entry.kind(), entry.encode())));
+        out.extend(self.callbacks.table.checkpoint().iter().map(|entry| (entry.kind(), entry.encode())));
         for entry in far.checkpoint().into_iter().filter(|_| !mutated(Mutation::CheckpointForgetsExecutions)) {
             let mut payload = Vec::new();
             entry.encode(&mut payload);

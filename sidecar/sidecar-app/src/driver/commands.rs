@@ -78,6 +78,7 @@ impl Driver {
             Command::ReaderDropped { lane, ended } => self.response_reader_dropped(lane, ended),
             Command::Detach { lane } => self.detach(lane),
             Command::Dispatch { lane, attempt, reply } => self.dispatch(lane, attempt, reply),
+            Command::Callbacks(ask) => self.answer_callbacks(ask),
             Command::RequestBody { id, digest } => self.request_body(id, digest),
             Command::Operation { id, reply } => drop(reply.send(self.near.get(id))),
             Command::Operations { limit, reply } => drop(reply.send(self.near.list(None, limit))),
@@ -157,7 +158,8 @@ impl Driver {
     pub(super) fn expire(&mut self) {
         let now_ms = self.host.unix_ms_signed();
         let ttl_ms = i64::try_from(self.settings.result_ttl.as_millis()).unwrap_or(i64::MAX);
-        for entry in self.near.expire(now_ms, ttl_ms) {
+        let kept = |id| self.callbacks.table.holds(id, now_ms);
+        for entry in self.near.expire_unless(now_ms, ttl_ms, kept) {
             self.note_near(&entry);
         }
         let mpl_ms = i64::try_from(self.settings.replication.mpl.as_millis()).unwrap_or(i64::MAX);

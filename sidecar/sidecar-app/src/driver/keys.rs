@@ -38,6 +38,9 @@ impl Driver {
             let entry = self.keys.take(call.operation, claim);
             self.journal.note(entry.kind(), &entry.encode(), true);
         }
+        if let Some(wanted) = &call.asked.callbacks {
+            self.want_callbacks(wanted);
+        }
     }
 
     /// The content of a request came to its end.

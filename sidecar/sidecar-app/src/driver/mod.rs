@@ -8,13 +8,15 @@
 //! because retrying an fsync would lie; the loop never waits for a folder or a socket. It knows no HTTP beyond the heads
 //! of layer 2. Files: `slot.rs` one peer, `near.rs` calls begun here, `far.rs` calls executed here, `peer_events.rs`
 //! what layer 1 reports, `closing.rs` the end of an association, `kept.rs` and `archive.rs` what outlives it, `journal.rs` the
-//! log, `keys.rs` repeats of a call, `carry.rs` what is left in old segments, `space.rs` a full disk, `recover.rs` the start,
+//! log, `keys.rs` repeats of a call, `callbacks.rs` who is told, `carry.rs` what is left in old segments, `space.rs` a full disk,
+//! `recover.rs` the start,
 //! `forget.rs` endpoints that are gone, `life.rs` a new incarnation, `asks.rs` questions about operations, `news.rs` what is told
 //! of them, `progress.rs` how far they came, `withdraw.rs` those that end early, `far_time.rs` the same where they are executed,
 //! `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
 
 mod archive;
 mod asks;
+mod callbacks;
 mod carry;
 mod checkpoint;
 mod closing;
@@ -65,6 +67,7 @@ use wire::EndpointId;
 use wire::control::EndpointName;
 
 use self::archive::Archive;
+use self::callbacks::CallbackState;
 use self::carry::Carry;
 use self::forget::Watch;
 pub use self::host::{Host, System, unix_ms};
@@ -185,6 +188,8 @@ pub struct Driver {
     far: Executions,
     /// Idempotency keys of calls begun here.
     keys: Keys,
+    /// Who wants to hear of them.
+    callbacks: CallbackState,
     outlets: Outlets,
     /// Records to be carried out of nearly empty segments.
     carry: Carry,

@@ -41,6 +41,7 @@ impl Driver {
         self.is_news(entry);
         if let NearEntry::Forgotten { id } = entry {
             self.keys.forget(*id);
+            self.callbacks.table.forget(*id);
             self.drop_result(*id);
         }
     }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use disk::log::{Log, LogError, Position, Recovered};
 use layer1_replication::{Entry, Peer, PeerEvent};
+use layer2_http::callbacks::CallbackEntry;
 use layer2_http::far::{Executions, FarEntry};
 use layer2_http::fin::code;
 use layer2_http::head::RequestHead;
@@ -31,6 +32,7 @@ use wire::record::{FIRST_STORED_KIND, decode_code, kind};
 use wire::{EndpointId, StreamId};
 
 use super::archive::Archive;
+use super::callbacks::CallbackState;
 use super::carry::Carry;
 use super::forget::Watch;
 use super::journal::Journal;
@@ -172,6 +174,7 @@ impl Driver {
             near: Operations::new(),
             far: Executions::new(),
             keys: Keys::default(),
+            callbacks: CallbackState::default(),
             outlets,
             carry: Carry::default(),
             tight: false,
@@ -234,6 +237,9 @@ impl Driver {
                 self.far.replay(&far);
             }
             kind if KeyEntry::has_kind(kind) => self.keys.replay(&KeyEntry::decode(kind, &entry.payload).ok()?),
+            kind if CallbackEntry::has_kind(kind) => {
+                self.callbacks.table.replay(&CallbackEntry::decode(kind, &entry.payload).ok()?);
+            }
             kind if kind >= LAYER2_FIRST => {
                 let near = NearEntry::decode(kind, &entry.payload).ok()?;
                 if let NearEntry::Begun(begun) = &near
@@ -247,6 +253,7 @@ impl Driver {
                 }
                 if let NearEntry::Forgotten { id } = &near {
                     self.keys.forget(*id);
+                    self.callbacks.table.forget(*id);
                 }
                 gathered.stream_begins(&near);
                 gathered.outlived.near_entry(&near);

@@ -4,7 +4,7 @@ use layer2_http::State;
 
 use super::Driver;
 use crate::record::DATA_LEN_MAX;
-use crate::status::{EngineStatus, OPEN_OPERATIONS_MAX, OpenOperation, PeerView, count_states};
+use crate::status::{CallbacksView, EngineStatus, OPEN_OPERATIONS_MAX, OpenOperation, PeerView, count_states};
 
 /// How long a call that lost its caller is told of.
 const ABANDONED_MS_MAX: i64 = 60_000;
@@ -31,6 +31,9 @@ impl Driver {
             .filter(|view| view.ended_ms.is_some_and(|ended_ms| now_ms.saturating_sub(ended_ms) <= ABANDONED_MS_MAX));
         status.abandoned_operations = recent.take(OPEN_OPERATIONS_MAX).map(|view| view.id.to_string()).collect();
         status.executions = self.slots.values().map(|slot| slot.far_calls.len() as u64).sum();
+        let (pending, dead) = self.callbacks.table.counts();
+        let (delivered, failed, given_up) = (self.callbacks.delivered, self.callbacks.failed, self.callbacks.given_up);
+        status.callbacks = CallbacksView { pending, dead, delivered, failed, given_up };
         status.peers = self
             .slots
             .iter()

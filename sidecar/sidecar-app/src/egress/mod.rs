@@ -23,6 +23,7 @@ mod far_side;
 mod fault;
 mod filtered;
 mod oauth;
+mod post;
 mod request_body;
 mod resolver;
 mod server;
@@ -45,6 +46,7 @@ use wire::EndpointId;
 pub use answer::{problem_head, respond_problem};
 pub use counts::{Counters, Counts};
 pub use execution::of_attempt;
+pub use post::{Posted, Poster, posters};
 
 use crate::exchange::FarExchange;
 use upstream::Upstream;

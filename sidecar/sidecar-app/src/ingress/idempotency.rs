@@ -20,7 +20,6 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use layer2_http::fields::Fields;
 use layer2_http::keys::{Holder, KeyClaim, KeyScope};
 use layer2_http::operation::{Executed, OperationId, OperationView, State};
 use layer2_http::prefer::Wishes;
@@ -37,22 +36,18 @@ use crate::exchange::DriverHandle;
 const REPLAYED: &str = "idempotency-replayed";
 
 /// What is claimed for a call with a key.
-///
-/// # Errors
-/// When the key is malformed.
 pub(super) fn claim(
     ingress: &Ingress,
-    fields: &Fields,
+    wishes: &Wishes,
     method: &str,
     target: &Target,
     route: Option<&str>,
-) -> Result<Option<KeyClaim>, Problem> {
-    let wishes = Wishes::read(fields).map_err(|error| error.to_problem())?;
+) -> Option<KeyClaim> {
     let safe = matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE");
-    let Some(key) = wishes.idempotency_key.filter(|_| !safe) else { return Ok(None) };
+    let key = wishes.idempotency_key.as_deref().filter(|_| !safe)?;
     let origin = format!("{}://{}", target.scheme, target.authority());
     let scope = KeyScope { caller: ingress.caller.as_ref(), route, origin: &origin };
-    Ok(Some(KeyClaim::new(scope, &key, method, &target.to_string())))
+    Some(KeyClaim::new(scope, key, method, &target.to_string()))
 }
 
 /// Answers a request whose key belongs to another operation.

@@ -1,7 +1,8 @@
 //! The local port: the doors by which programs of this side call.
 //!
 //! Doors: the forward proxy (absolute-form targets, CONNECT), the routes (`/to/{route}/…`), the operations
-//! (`/v1/operations`); by HTTP/1.1, or by HTTP/2 without TLS; the status page at `/` (`pages.rs`).
+//! (`/v1/operations`), the dead letters (`/v1/dead-letters`); by HTTP/1.1, or by HTTP/2 without TLS; the status page at `/`
+//! (`pages.rs`).
 //! A request is looked at in this order, and the first thing wrong with it is the answer: framing, Host and Origin,
 //! target, allow rules, loops, operation id, room in the log. Only then is anything accepted.
 //!
@@ -10,6 +11,7 @@
 
 mod asynchronous;
 pub(crate) mod cache;
+mod callbacks;
 mod crowd;
 mod events;
 mod framing;
@@ -54,6 +56,7 @@ use self::quotas::Quotas;
 use self::tunnel::{Asked, Keeper};
 use crate::access::Record;
 use crate::body::{self, BoxedBody};
+use crate::callbacks::Callbacks;
 use crate::exchange::DriverHandle;
 use crate::interception::Authority;
 use crate::page::Page;
@@ -96,6 +99,8 @@ pub struct Ingress {
     interception: Option<Authority>,
     /// Who calls here, where that is known.
     caller: Option<Caller>,
+    /// Who tells of calls; `None`: nobody.
+    callbacks: Option<Arc<Callbacks>>,
 }
 
 impl Ingress {
@@ -130,6 +135,7 @@ impl Ingress {
             far_side: config.remote.name.to_string(),
             interception: None,
             caller: caller(&config.local),
+            callbacks: None,
         }
     }
 
@@ -143,6 +149,13 @@ impl Ingress {
     /// Its quotas and its cache, for the metrics.
     pub(crate) fn counted(&self) -> (Arc<Quotas>, Arc<Cache>) {
         (Arc::clone(&self.quotas), Arc::clone(&self.cache))
+    }
+
+    /// The same with callbacks.
+    #[must_use]
+    pub fn with_callbacks(mut self, callbacks: Arc<Callbacks>) -> Self {
+        self.callbacks = Some(callbacks);
+        self
     }
 
     /// What rules with callers ask for.
@@ -170,7 +183,11 @@ impl Ingress {
             tunnel::is_unguarded(&request) || request.headers().contains_key(http::header::TRANSFER_ENCODING);
         let path = request.uri().path().to_owned();
         let own = request.uri().scheme().is_none();
-        let ours = own && (operations::serves(&path) || pages::serves(&path) || path == intercept::CA_PATH);
+        let ours = own
+            && (operations::serves(&path)
+                || pages::serves(&path)
+                || callbacks::serves(&path)
+                || path == intercept::CA_PATH);
         let record = if ours { None } else { Record::near(&mut request, client) };
         let result = match tunnel::asked(&request) {
             Err(problem) => Err(problem),
@@ -180,6 +197,7 @@ impl Ingress {
             Ok(Some(asked)) => tunnel::open(Arc::clone(&self), request, client, asked).await,
             Ok(None) if own && path == intercept::CA_PATH => intercept::offer(&self, &request),
             Ok(None) if own && operations::serves(&path) => operations::answer(&self, &request).await,
+            Ok(None) if own && callbacks::serves(&path) => callbacks::answer(&self, &request).await,
             Ok(None) if own && pages::serves(&path) => pages::answer(&self, &request).await,
             Ok(None) => request::call(Arc::clone(&self), request, client).await,
         };

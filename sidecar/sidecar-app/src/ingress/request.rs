@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use super::asynchronous::{self, Waitless};
 use super::idempotency;
 use super::near_side::{self, Entered};
-use super::{Ingress, response};
+use super::{Ingress, callbacks, response};
 use crate::body::{self, BoxedBody, PumpError};
 use crate::command::{Asked, BeginCall, BeginError};
 use crate::driver::unix_ms;
@@ -49,9 +49,9 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
-    /// The response is kept to be picked up: by its id, or because nobody waits for it.
+    /// The response is kept to be picked up: by its id, because nobody waits for it, or because its caller is called back.
     fn retain(&self) -> bool {
-        self.wishes.operation.is_some() || self.wishes.respond_async
+        self.wishes.operation.is_some() || self.wishes.respond_async || self.wishes.callback.is_some()
     }
 
     /// How long its caller is held, and what is told of a shorter time that he asked for.
@@ -84,7 +84,8 @@ pub(super) async fn call(
     let to_head = request.method() == Method::HEAD;
     let head = request_head(&ingress, &admitted, &method, client)?;
     let (operation, priority) = (admitted.operation, head.envelope.priority);
-    let key = idempotency::claim(&ingress, &admitted.fields, &method, &admitted.target, admitted.route.as_deref())?;
+    let key = idempotency::claim(&ingress, &admitted.wishes, &method, &admitted.target, admitted.route.as_deref());
+    let wanted = callbacks::wanted(&ingress, &admitted.wishes, operation)?;
     let begin = BeginCall {
         operation,
         retain: admitted.retain() || key.is_some(),
@@ -93,7 +94,7 @@ pub(super) async fn call(
         target: admitted.target.to_string(),
         route: admitted.route.clone(),
         deadline_ms: admitted.deadline_ms,
-        asked: Asked { key },
+        asked: Box::new(Asked { key, callbacks: wanted.clone() }),
     };
     // Dropped when the wait is over, it begins nothing: no end of the request was sent, so nothing was executed.
     let in_time = admitted.wishes.deadline_s.map_or(admitted.timeout, |s| admitted.timeout.min(Duration::from_secs(s)));
@@ -107,6 +108,9 @@ pub(super) async fn call(
         Err(_) if in_time < admitted.timeout => return Err(deadline::problem(Verdict::Over)),
         Err(_) => return Err(busy(&ingress.far_side)),
     };
+    if let (Some(callbacks), Some(wanted)) = (&ingress.callbacks, &wanted) {
+        callbacks.follow(wanted);
+    }
     let NearExchange { request: writer, response, .. } = exchange;
     if let Some(priority) = priority {
         writer.prioritize(priority);
@@ -302,7 +306,7 @@ pub(super) fn request_head(
         deadline_ms: admitted.deadline_ms,
         idempotency_key: admitted.wishes.idempotency_key.clone(),
         // Nobody looks at the states of other calls while they are under way, and each event takes a record.
-        event_mask: admitted.retain().then_some(event_bit(State::Executing)),
+        event_mask: (admitted.retain() || admitted.wishes.events.is_some()).then_some(event_bit(State::Executing)),
         caller: ingress.caller.clone(),
         priority: admitted.wishes.priority,
         ..Envelope::default()

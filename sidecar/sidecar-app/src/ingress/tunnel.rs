@@ -120,7 +120,7 @@ pub(super) async fn open(
         target: admitted.target.to_string(),
         route: admitted.route.clone(),
         deadline_ms: None,
-        asked: crate::command::Asked::default(),
+        asked: Box::default(),
     };
     if !tunnels.even_if_slow {
         check_round_trip(&ingress, &begin).await?;

@@ -86,6 +86,32 @@ pub(crate) static FAMILIES: &[Family] = &[
             }
         },
     ),
+    gauge("callbacks_pending", None, NONE, "Callbacks of which something is still to be delivered", |s, out| {
+        out.whole(&[], s.callbacks.pending);
+    }),
+    gauge(
+        "dead_letters",
+        None,
+        NONE,
+        "Callbacks that were given up, and not tried again or removed since",
+        |s, out| {
+            out.whole(&[], s.callbacks.dead);
+        },
+    ),
+    counter(
+        "callback_attempts",
+        None,
+        &["result"],
+        "Attempts to deliver a callback, by what came of them",
+        |s, out| {
+            let counts = s.callbacks;
+            for (result, count) in
+                [("delivered", counts.delivered), ("failed", counts.failed), ("given_up", counts.given_up)]
+            {
+                out.whole(&[result], count);
+            }
+        },
+    ),
     gauge(
         "servers",
         None,

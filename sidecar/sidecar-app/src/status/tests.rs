@@ -72,6 +72,7 @@ fn json_is_the_documented_one() {
         "abandoned_operations",
         "executions",
         "calls_made",
+        "callbacks",
         "peers",
         "servers",
         "near_side",
@@ -80,6 +81,7 @@ fn json_is_the_documented_one() {
     let mut found = keys(&json);
     found.sort_unstable();
     assert_eq!(found, expected);
+    assert_eq!(keys(&json["callbacks"]), ["dead", "delivered", "failed", "given_up", "pending"]);
     assert_eq!(json["endpoint"], "01010101-0101-0101-0101-010101010101");
     assert_eq!(json["kind"], "gateway");
     assert_eq!(json["endpoint_name"], "0");

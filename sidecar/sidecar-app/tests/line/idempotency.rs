@@ -244,3 +244,22 @@ fn a_route_that_is_safe_to_repeat_is_tried_three_times_at_most() {
     line.assert_works();
     assert_eq!(line.upstream.gates.arrivals("safe-post"), 3);
 }
+
+#[test]
+fn a_call_that_nobody_waits_for_has_its_key_too() {
+    let line = line();
+    let (key, gate) = (operation_id(), "key-without-waiting");
+    let url = line.url(&format!("/gate/{gate}"));
+    let waitless = |body: &[u8]| keyed(&line.near, &url, &key, body).field("Prefer", "respond-async").send();
+    let first = waitless(b"x").expect_status(202);
+    let id = first.get("hoft-operation-id").unwrap().to_owned();
+    line.upstream.gates.wait_for_arrivals(gate, 1);
+    let second = waitless(b"x");
+    second.expect_problem(409, "idempotency-key-in-progress", "http_request_error");
+    assert_eq!(second.get("location"), first.get("location"));
+    line.upstream.gates.open(gate);
+    line.near.operation_when(&id, "done", |view| view["state"] == "done");
+    assert!(is_replay(&waitless(b"x").expect_status(200)));
+    waitless(b"y").expect_problem(422, "idempotency-key-reused", "http_request_error");
+    assert_eq!(line.upstream.gates.arrivals(gate), 1);
+}

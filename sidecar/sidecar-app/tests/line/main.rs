@@ -16,6 +16,7 @@ mod bad_input;
 mod bad_packets;
 mod big;
 mod cache;
+mod callbacks;
 mod callers;
 mod cancelling;
 mod client;

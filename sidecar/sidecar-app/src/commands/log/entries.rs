@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::Result;
 use disk::log::Entry as LogEntry;
 use layer1_replication::Entry;
+use layer2_http::callbacks::CallbackEntry;
 use layer2_http::far::FarEntry;
 use layer2_http::keys::KeyEntry;
 use layer2_http::near::NearEntry;
@@ -134,6 +135,7 @@ fn line(entry: &LogEntry) -> Line {
         kind if kind >= ENGINE_FIRST => line.of_engine(kind, &entry.payload),
         kind if kind >= FAR_FIRST => line.of_far(kind, &entry.payload),
         kind if KeyEntry::has_kind(kind) => line.of_key(kind, &entry.payload),
+        kind if CallbackEntry::has_kind(kind) => line.of_callback(kind, &entry.payload),
         kind if kind >= LAYER2_FIRST => line.of_near(kind, &entry.payload),
         kind => line.of_layer1(kind, &entry.payload),
     }
@@ -187,6 +189,10 @@ impl Line {
 
     fn of_key(&mut self, kind: u8, payload: &[u8]) {
         self.operation = KeyEntry::decode(kind, payload).ok().map(|entry| entry.id().to_string());
+    }
+
+    fn of_callback(&mut self, kind: u8, payload: &[u8]) {
+        self.operation = CallbackEntry::decode(kind, payload).ok().map(|entry| entry.id().to_string());
     }
 
     fn of_far(&mut self, kind: u8, payload: &[u8]) {
@@ -274,6 +280,10 @@ pub(super) fn kind_name(kind: u8) -> &'static str {
         68 => "near_cancel_asked",
         80 => "key_taken",
         81 => "key_body",
+        84 => "callback_wanted",
+        85 => "callback_delivered",
+        86 => "callback_dead",
+        87 => "callback_revived",
         96 => "far_dispatched",
         97 => "far_response_begun",
         98 => "far_done",

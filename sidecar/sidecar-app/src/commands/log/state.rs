@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use disk::log::{Entry as LogEntry, Position};
 use layer1_replication::{Config, Entry, Ids, Peer, PeerEvent, PeerStatus, Timestamp};
+use layer2_http::callbacks::CallbackEntry;
 use layer2_http::far::{Executions, FarEntry};
 use layer2_http::keys::KeyEntry;
 use layer2_http::near::{NearEntry, Operations};
@@ -82,6 +83,7 @@ impl LogState {
             kind if kind >= FAR_FIRST => self.far.replay(&FarEntry::decode(kind, &entry.payload).ok()?),
             // Whose they are is not shown.
             kind if KeyEntry::has_kind(kind) => drop(KeyEntry::decode(kind, &entry.payload).ok()?),
+            kind if CallbackEntry::has_kind(kind) => drop(CallbackEntry::decode(kind, &entry.payload).ok()?),
             kind if kind >= LAYER2_FIRST => self.near.replay(&NearEntry::decode(kind, &entry.payload).ok()?),
             kind => {
                 let (peer, rest) = entry::split_peer(&entry.payload)?;

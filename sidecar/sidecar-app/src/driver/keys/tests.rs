@@ -28,7 +28,7 @@ fn begin(bench: &mut Bench, n: u8, key: &str) -> Result<Box<NearExchange>, Begin
         target: "http://up.example/".to_owned(),
         route: None,
         deadline_ms: None,
-        asked: Asked { key: Some(claim(key)) },
+        asked: Box::new(Asked { key: Some(claim(key)), callbacks: None }),
     };
     bench.driver.handle_command(Command::Begin { call, reply });
     bench.driver.settle().unwrap();
