@@ -17,6 +17,7 @@ use crate::egress::cookies::Jars;
 use crate::egress::credentials::Credentials;
 use crate::egress::far_side::FarSide;
 use crate::egress::{Egress, execution};
+use wire::EndpointId;
 
 /// Answers with the request as it came, two cookies, and a trailer.
 async fn mirror() -> Server {
@@ -145,4 +146,51 @@ async fn cookies_stay_with_the_caller_that_got_them() {
     assert!(second.contains("session=abc") && second.contains("b=2") && !second.contains("own=1"), "{second}");
     let other = run(&egress, &by("stock")).await.content();
     assert!(!other.contains("session=abc"), "{other}");
+}
+
+#[test]
+fn what_a_rule_adds_is_set_up_from_the_configuration_and_a_missing_secret_is_named_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "version: 1
+local: {name: south}
+remote: {name: north, keys: [hoft1AAAA]}
+identity: {secretFile: south.key}
+folders: {outbox: out, inbox: in}
+state: {folder: state}
+inbound:
+  denyAddresses: [10.96.0.0/12]
+  allow:
+    - name: erp
+      destinations: [{host: erp.test, methods: [GET]}]
+      addresses: [10.0.0.0/8]
+      requestHeaders: {allow: [accept]}
+      responseHeaders: {deny: [server]}
+      credentials: {x-key: {file: key}}
+      oauth: {tokenUrl: \"https://login.test/token\", clientId: c, clientSecretFile: client}
+      cookies: jar
+      tls: {caFile: ca.pem}
+";
+    let started = || {
+        let config = sidecar_config::parse(text, "south.yaml", folder.path()).unwrap();
+        let policy = crate::policies::inbound(&config).unwrap();
+        Egress::new(&config, policy, "hoft-south".to_owned(), EndpointId::from_bytes([1; 16]))
+    };
+    let secret = |name: &str| {
+        std::fs::write(folder.path().join(name), "hunter2").unwrap();
+        std::fs::set_permissions(folder.path().join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let authority = rcgen::generate_simple_self_signed(vec!["erp.test".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("ca.pem"), authority.cert.pem()).unwrap();
+    for (missing, field) in [("key", "credentials.x-key.file"), ("client", "oauth.clientSecretFile")] {
+        let error = format!("{:#}", started().err().unwrap());
+        assert!(error.contains("rule `erp`") && error.contains(field) && error.contains("does not exist"), "{error}");
+        secret(missing);
+    }
+    let egress = started().unwrap();
+    let upstream = &egress.upstreams["erp"];
+    let far = &upstream.far;
+    assert!(far.oauth.is_some() && far.jars.is_some() && far.drops_own);
+    assert!(far.request.passes("accept") && !far.request.passes("x") && !far.response.passes("server"));
+    assert!(upstream.networks.check("10.1.2.3".parse().unwrap()).is_ok());
+    assert!(upstream.networks.check("10.96.0.1".parse().unwrap()).is_err());
 }
