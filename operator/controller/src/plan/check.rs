@@ -68,13 +68,6 @@ fn unsupported(spec: &TunnelPeeringSpec) -> Vec<String> {
         injection.is_some_and(|injection| injection.mode == InjectionMode::Forward),
         "spec.injection.mode Forward: write Engine, or remove spec.injection and let apps run without an engine of their own",
     );
-    for rule in spec.outbound.iter().flat_map(|outbound| &outbound.allow) {
-        let field = format!(
-            "spec.outbound.allow[{}].quota: remove it; spec.limits.maxInFlight bounds all callers together",
-            rule.name
-        );
-        add(rule.quota.is_some(), &field);
-    }
     let packet = &spec.packet;
     add(packet.min_size.is_some(), "spec.packet.minSize: remove it");
     add(packet.flush_interval.is_some(), "spec.packet.flushInterval: remove it");

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 use sidecar_config::file::{self, ConfigFile};
 use sidecar_config::{
-    ByteSize, Folders, Layout, LogFormat, LogLevel, Profile, PublishSync, parse_duration, parse_size,
+    ByteSize, Folders, Layout, LogFormat, LogLevel, Profile, PublishSync, Quota, parse_duration, parse_size,
 };
 
 use super::keys::{Keys, hex};
@@ -186,9 +186,34 @@ fn outbound(spec: &TunnelPeeringSpec, problems: &mut Vec<String>) -> Vec<file::O
             if let Some(timeout) = rule.timeout.as_ref().and_then(|text| duration(&field, text, problems)) {
                 made.timeout = timeout;
             }
+            if let Some(wanted) = &rule.quota {
+                made.quota = quota(&format!("spec.outbound.allow[{}].quota", rule.name), wanted, spec, problems);
+            }
             made
         })
         .collect()
+}
+
+/// What a rule's callers may use of each engine. One that an engine's own bound makes pointless is said here, in the words of the spec.
+fn quota(field: &str, wanted: &crd_types::Quota, spec: &TunnelPeeringSpec, problems: &mut Vec<String>) -> Quota {
+    let count = |count: Option<i32>| count.and_then(|count| u32::try_from(count).ok());
+    let most = count(spec.limits.as_ref().and_then(|limits| limits.max_in_flight))
+        .unwrap_or_else(|| sidecar_config::Limits::default().max_in_flight);
+    let max_in_flight = count(wanted.max_in_flight);
+    if let Some(wanted) = max_in_flight.filter(|wanted| *wanted > most) {
+        problems.push(format!(
+            "{field}.maxInFlight: {wanted} is more than an engine takes, {most}: write at most that, or raise spec.limits.maxInFlight"
+        ));
+    }
+    Quota {
+        requests_per_minute: count(wanted.requests_per_minute),
+        bytes_per_second: None,
+        bytes_per_day: wanted
+            .bytes_per_day
+            .as_ref()
+            .and_then(|text| size(&format!("{field}.bytesPerDay"), text, problems)),
+        max_in_flight: max_in_flight.map(|wanted| wanted.min(most)),
+    }
 }
 
 /// Where a route leads; a pattern of hosts leads nowhere.

@@ -14,17 +14,12 @@ fn the_readmes_peerings_are_accepted() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused_by_name_with_a_remedy() {
-    let rule = |field: &str| {
-        format!("outbound: {{allow: [{{name: a, {field}, destinations: [{{host: a, methods: [GET]}}]}}]}}")
-    };
-    let quota = rule("quota: {maxInFlight: 1}");
     for (patch, reason, named) in [
         ("classRef: {name: fast}", "UnknownClass", "spec.classRef"),
         ("identity: {rotation: {period: 24h, overlap: 1h}}", "Unsupported", "spec.identity.rotation"),
         ("gateway: {replicas: 2}", "Unsupported", "spec.gateway.replicas"),
         ("gateway: {pdb: {maxUnavailable: 1}}", "Unsupported", "spec.gateway.pdb"),
         ("{gateway: {}, injection: {mode: Forward}}", "Unsupported", "spec.injection.mode"),
-        (quota.as_str(), "Unsupported", "spec.outbound.allow[a].quota"),
         ("packet: {minSize: 1Ki}", "Unsupported", "spec.packet.minSize"),
         ("packet: {flushInterval: 1s}", "Unsupported", "spec.packet.flushInterval"),
         ("packet: {compression: None}", "Unsupported", "spec.packet.compression"),

@@ -49,6 +49,20 @@ fn every_bound_of_the_spec_reaches_the_engine() {
 }
 
 #[test]
+fn a_rules_quota_reaches_the_engine_and_one_beyond_its_bounds_is_said() {
+    let rule = |quota: &str| {
+        format!("outbound: {{allow: [{{name: a, quota: {quota}, destinations: [{{host: a, methods: [GET]}}]}}]}}")
+    };
+    let patch = rule("{requestsPerMinute: 600, bytesPerDay: 5Gi, maxInFlight: 20}");
+    let quota = config(&Scene::sidecar().spec(&patch)).outbound.allow[0].quota;
+    assert_eq!((quota.requests_per_minute, quota.max_in_flight), (Some(600), Some(20)));
+    assert_eq!((quota.bytes_per_day.map(|size| size.as_u64()), quota.bytes_per_second), (Some(5 << 30), None));
+    let plan = Scene::sidecar().spec(&rule("{maxInFlight: 300}")).plan();
+    let message = plan.message(crd_types::ConditionType::Accepted);
+    assert!(message.contains("spec.outbound.allow[a].quota.maxInFlight") && message.contains("256"), "{message}");
+}
+
+#[test]
 fn quotas_fit_the_volume_of_the_log() {
     let default = config(&Scene::gateway()).state;
     assert_eq!(
