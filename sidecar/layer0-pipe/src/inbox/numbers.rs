@@ -292,6 +292,11 @@ impl Memory {
         }
     }
 
+    /// Whether it is a presence packet that was shown.
+    pub(crate) fn is_shown(&self, key: &PacketKey) -> bool {
+        self.get(key).is_some_and(|packet| packet.status == Status::Presence)
+    }
+
     /// Whether two newer presence packets of the same life were shown.
     pub(crate) fn presence_superseded(&self, key: &PacketKey) -> bool {
         self.lives

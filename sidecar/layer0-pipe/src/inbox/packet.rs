@@ -20,7 +20,7 @@ use super::numbers::{Known, PacketKey, Status};
 use super::prefix::Verified;
 use super::tracked::{Open, Standing, State, Tracked};
 use super::work::Turn;
-use crate::limits::{RETRY_MIN, WAIT_MAX, WAIT_MIN};
+use crate::limits::{COPIES_MAX, RETRY_MIN, WAIT_MAX, WAIT_MIN};
 use crate::mutation::{Mutation, mutated};
 
 impl Inbox {
@@ -132,6 +132,22 @@ impl Inbox {
         for id in self.files.shown(key.life) {
             self.files.update(id, |tracked| tracked.next_try = Some(turn.now));
         }
+    }
+
+    /// Another copy of a presence packet that was shown. Each engine that reads the folder finds copies in an order of its own: if each
+    /// removed all but its first one, nothing might be left. So one goes only if a copy of an earlier path stays, and none goes for
+    /// a file of which nothing was verified.
+    pub(crate) fn shown_again(&mut self, turn: &Turn<'_, '_>, mut tracked: Tracked, key: PacketKey) {
+        let shown = self.files.shown(key.life);
+        let copies = shown.into_iter().filter_map(|id| self.files.get(id)).filter(|other| other.state.shows(&key));
+        let (count, earlier) =
+            copies.fold((0, false), |(count, earlier), other| (count + 1, earlier || other.path <= tracked.path));
+        if earlier || count >= COPIES_MAX || self.memory.presence_superseded(&key) {
+            return self.dispose(turn.id, tracked, turn.now);
+        }
+        tracked.state = State::Shown(key);
+        tracked.next_try = Some(tracked.first_seen.saturating_add(self.options.mpl));
+        self.files.put(turn.id, tracked);
     }
 
     /// A closed partial file that did not grow: worth work only if its first missing frame verifies.

@@ -38,6 +38,8 @@ pub(crate) enum Look {
     Junk(Reject),
     /// Nothing new can come from it: `pn_floor`, `pn_closed` or `incarnation_stale`.
     Closed(Reject),
+    /// A copy of a presence packet that was shown.
+    ShownBefore(PacketKey),
     /// A copy of a cut file that is not longer than that one yet.
     Repeats,
     /// A second packet of the same number with a good signature.
@@ -126,6 +128,7 @@ fn judge_unverified(context: &Context<'_>, local: &Local, header: &Header, len: 
     match known {
         Known::Stale => Err(Look::Closed(Reject::IncarnationStale)),
         Known::BelowFloor => Err(Look::Closed(Reject::PnFloor)),
+        Known::Closed if context.memory.is_shown(&key) => Err(Look::ShownBefore(key)),
         Known::Closed => Err(Look::Closed(Reject::PnClosed)),
         Known::Unfinished if !context.revisit && repeats_a_cut_file(context.memory, &key, header, len) => {
             Err(Look::Repeats)

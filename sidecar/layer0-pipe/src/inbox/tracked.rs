@@ -76,6 +76,11 @@ impl State {
         }
     }
 
+    /// Whether it is this presence packet, or says that it is.
+    pub(crate) fn shows(&self, key: &PacketKey) -> bool {
+        matches!(self, Self::Shown(shown) if shown == key)
+    }
+
     /// Whether nothing about the file ever verified, and it is not put aside.
     const fn unproven(&self) -> bool {
         matches!(self, Self::Fresh | Self::Leaving)

@@ -221,6 +221,11 @@ impl Inbox {
                 tracked.back_off(turn.now, self.quiet.time(), Some(quiet_at));
                 self.files.put(turn.id, tracked);
             }
+            Look::ShownBefore(key) => {
+                self.counters.count(Reject::PnClosed);
+                self.counters.duplicates += 1;
+                self.shown_again(turn, tracked, key);
+            }
             Look::Repeats => self.not_verified(turn, tracked, before, Look::Closed(Reject::PnClosed)),
             Look::Closed(reject) => {
                 self.counters.count(reject);

@@ -192,6 +192,28 @@ fn a_presence_file_stays_until_two_newer_ones_are_there_or_the_packet_lifetime_i
     }
 }
 
+/// Two engines read the folder and found two copies in different orders: each removed the one that the other kept.
+#[test]
+fn of_the_copies_of_a_presence_file_every_reader_keeps_the_first_by_name() {
+    let mut m = Mirrored::new(Profile::Copy);
+    let (path, bytes) = m.world.publish(&presence(1));
+    let [earlier, later] = ["0 copy.hft", "zz copy.hft"];
+    m.world.put(&path, &bytes);
+    m.world.run(S);
+    m.world.put(later, &bytes);
+    m.world.run(S);
+    assert_eq!((m.there(&path), m.there(later)), (true, false));
+    m.world.put(earlier, &bytes);
+    m.world.run(S);
+    assert!(m.there(earlier), "another engine may have removed all but this one");
+    for number in [2, 3] {
+        m.world.deliver(&presence(number));
+        m.world.run(S);
+    }
+    m.world.run(MPL);
+    assert_eq!((m.there(earlier), m.there(&path)), (false, false));
+}
+
 #[test]
 fn what_the_driver_does_not_want_goes_and_what_waits_stays_for_the_packet_lifetime() {
     for profile in PROFILES {
