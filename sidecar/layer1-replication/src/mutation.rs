@@ -38,6 +38,8 @@ mutations::mutations! {
     GrantNeverRaised "grant-never-raised",
     /// A second record of the same number counts as a copy of the first.
     ForkIgnored "fork-ignored",
+    /// A record that was delivered is delivered again.
+    DuplicateDelivered "duplicate-delivered",
     /// A checkpoint leaves out records that wait for earlier ones.
     CheckpointForgetsHeld "checkpoint-forgets-held",
 }

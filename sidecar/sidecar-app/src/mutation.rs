@@ -24,6 +24,8 @@ mutations::mutations! {
     AbortUntold "abort-untold",
     /// A response that a crash cut off counts as whole.
     CutOffAsDone "cut-off-as-done",
+    /// Length and digest of a stream's end are not compared.
+    FinDigest "fin-digest",
     /// A result that is to be kept goes when its caller has it.
     ResultDropped "result-dropped",
 }

@@ -17,12 +17,15 @@ use sidecar_app::record::{Incoming, ReadError};
 
 use crate::content::{self, Check};
 use crate::faults::Fault;
+use crate::liars;
 use crate::oracle::{Begin, Class, Op};
 use crate::rng::Rng;
 use crate::shared::Shared;
 
 /// The host that every call goes to.
 pub const UPSTREAM: &str = "up.sim";
+/// Routes of a world with several servers.
+const ROUTES: u64 = 5;
 /// The field in which an upstream says which of its executions this is.
 pub const EXECUTION: &str = "sim-execution";
 
@@ -60,22 +63,24 @@ pub struct Plan {
     pub cut_at: Option<u64>,
     /// How long the caller waits.
     pub patience: Patience,
+    /// The request ends falsely, as this generator says.
+    pub false_end: Option<Rng>,
 }
 
 impl Plan {
     /// What the oracle knows of it before it begins.
     #[must_use]
-    pub fn op(&self, node: usize, far: usize, now: u64) -> Op {
+    pub fn op(&self, node: usize, now: u64) -> Op {
         Op {
             number: self.number,
             node,
-            far,
             class: self.class,
             chosen: self.chosen,
             request_len: self.request_len,
             asked_at: now,
             begin: Begin::Asked,
             gone: false,
+            false_end: self.false_end.is_some(),
             detached: false,
             executions: Vec::new(),
             delivered: 0,
@@ -138,6 +143,7 @@ pub fn draw(rng: &mut Rng, number: u64, shared: &Shared) -> Plan {
         compress: rng.percent(40),
         cut_at: rng.percent(4).then(|| rng.below(request_len + 1)),
         patience,
+        false_end: liars::is_false(shared, rng).then(|| rng.clone()),
     }
 }
 
@@ -150,7 +156,8 @@ pub async fn call(shared: Rc<Shared>, plan: Plan, handle: DriverHandle) {
         head,
         method: plan.head().method,
         target: format!("http://{UPSTREAM}/call/{}", plan.number),
-        route: None,
+        // Servers are chosen by route.
+        route: shared.options.servers.map(|_| format!("route-{}", plan.number % ROUTES)),
         deadline_ms: None,
         asked: Default::default(),
     };
@@ -203,6 +210,9 @@ async fn write(shared: &Rc<Shared>, plan: &Plan, mut writer: RecordWriter) {
         shared.count(Fault::RequestCut);
         shared.with_op(plan.id, |op| op.gone = true);
         return;
+    }
+    if let Some(rng) = &plan.false_end {
+        return liars::end_falsely(shared, rng, plan.request_len, writer).await;
     }
     let _ = writer.finish().await;
 }
@@ -277,6 +287,9 @@ async fn take(
             _ => {}
         }
     }
+    if shared.oracle.borrow().executions[execution].false_end {
+        shared.blame("S4", format!("the response of {id} counts as whole though its end is false"));
+    }
     if check.read() != len || differs.is_some() {
         let what = format!("with {} octets of {len}, different before octet {differs:?}", check.read());
         shared.blame("S4", format!("the response of {id} ended well {what}"));
@@ -298,9 +311,11 @@ pub fn response_tag(execution: usize) -> u64 {
 /// An exchange ended without a response: the caller is told the operation's state.
 async fn ended(shared: &Rc<Shared>, id: OperationId, handle: &DriverHandle, error: &ReadError) {
     if matches!(error, ReadError::Mismatch | ReadError::Inflate(_) | ReadError::Log(_)) {
+        let false_end =
+            shared.with_op(id, |op| op.clone()).is_some_and(|op| shared.oracle.borrow().was_answered_falsely(&op));
         // A log that just failed is no liar; the engine ends with it.
         let met = matches!(error, ReadError::Mismatch) && !shared.rewinds.borrow().is_empty();
-        if !matches!(error, ReadError::Log(_)) && !met {
+        if !matches!(error, ReadError::Log(_)) && !met && !false_end {
             shared.blame("S4", format!("the response of {id}: {error}"));
         }
         return;

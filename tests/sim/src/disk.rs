@@ -21,6 +21,9 @@ use crate::time::lock;
 const ENTRIES_AT: u64 = 64;
 /// Octets of an entry before its payload.
 const ENTRY_HEAD: u64 = 20;
+/// The log's own entries around a checkpoint.
+const CHECKPOINT_BEGIN: u8 = 1;
+const CHECKPOINT_END: u8 = 2;
 /// First kind of the far side's entries of layer 2.
 const FAR_FIRST: u8 = 96;
 
@@ -69,6 +72,10 @@ pub struct DiskView {
     pub dispatched: BTreeMap<OperationId, Vec<u32>>,
     /// Records of others that became durable, ever.
     pub records: u64,
+    /// A record of a peer that was taken although it was there: whose, and its number.
+    pub taken_twice: Option<(EndpointId, u64)>,
+    /// What is read is a checkpoint, which repeats what stands before it.
+    in_checkpoint: bool,
     read_to: BTreeMap<String, u64>,
 }
 
@@ -196,6 +203,8 @@ impl DiskView {
 
     fn take(&mut self, kind: u8, payload: &[u8]) {
         match kind {
+            CHECKPOINT_BEGIN => self.in_checkpoint = true,
+            CHECKPOINT_END => self.in_checkpoint = false,
             KIND_USER_MIN..LAYER2_FIRST => {
                 let Some((peer, rest)) = split_peer(payload) else { return };
                 if let Ok((entry, _)) = Entry::decode_prefix(kind, rest) {
@@ -236,7 +245,12 @@ impl DiskView {
                 }
             }
             Entry::Received(meta) => {
-                self.records += u64::from(pair.received.insert(meta.head.seq.get()));
+                let seq = meta.head.seq.get();
+                let is_new = pair.received.insert(seq);
+                self.records += u64::from(is_new);
+                if !is_new && !self.in_checkpoint {
+                    self.taken_twice.get_or_insert((peer, seq));
+                }
                 pair.digests.received.insert(meta.head.seq.get(), meta.link_digest);
             }
             Entry::Acked { una, .. } => pair.una = pair.una.max(una),

@@ -15,7 +15,7 @@ use layer0_pipe::{Inbox, InboxOptions, Layout, Local, Outbox, OutboxOptions, Pub
 use layer2_http::operation::{OperationId, OperationView};
 use layer2_http::policy::{HostPattern, Policy, Retry, Rule};
 use sidecar_app::command::{Command, StoredResult};
-use sidecar_app::driver::{Driver, DriverError, Event, Outlets, RecoverError, Settings};
+use sidecar_app::driver::{Driver, DriverError, Event, MembershipSettings, Outlets, RecoverError, Settings};
 use sidecar_app::exchange::{DriverHandle, FarExchange};
 use sidecar_app::pipe::{self, FRAMES_AHEAD_MAX, InboxCommand, InboxDesk, InboxEvent, Obeyed, OutboxJob};
 use sidecar_app::status::{EngineFacts, EngineStatus};
@@ -118,6 +118,9 @@ pub struct Engine {
     /// Turns so far.
     pub turns: u64,
     deeds: Vec<Deed>,
+    /// It was told to drain; answered once nothing new is executed and nothing is under way.
+    draining: Option<oneshot::Receiver<()>>,
+    drained: bool,
 }
 
 impl Engine {
@@ -172,6 +175,8 @@ impl Engine {
             turns_left: None,
             turns: 0,
             deeds: Vec::new(),
+            draining: None,
+            drained: false,
         })
     }
 
@@ -210,7 +215,11 @@ impl Engine {
             while let Ok(command) = self.inbox_commands.try_recv() {
                 self.obey(command);
             }
+            self.drained |= self.draining.as_mut().is_some_and(|answer| answer.try_recv().is_ok());
             while let Ok(exchange) = self.egress.try_recv() {
+                if self.drained {
+                    self.shared.blame("S3", format!("engine {} executes a call after it drained", self.node));
+                }
                 let rng = Rng::new(self.rng.next());
                 self.tasks.spawn(upstream::run(Rc::clone(&self.shared), self.node, exchange, rng));
                 busy = true;
@@ -265,6 +274,14 @@ impl Engine {
     pub fn has_result(&mut self, id: OperationId) -> bool {
         let (reply, answer) = oneshot::channel();
         matches!(self.ask(Command::StoredResult { id, reply }, answer), Some(StoredResult::Ready(_)))
+    }
+
+    /// Tells it to execute nothing new.
+    pub fn drain(&mut self) {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.send.send(Event::Drain(reply));
+        self.draining = Some(answer);
+        self.driver_due = self.driver_due.min(self.shared.clock.now());
     }
 
     /// Stops it in order, as a signal does.
@@ -440,7 +457,11 @@ fn settings(shared: &Shared, place: &Place) -> Result<Settings, StartError> {
         my_name: place.endpoint_name(),
         default_peer: place.default_peer,
         peer_name: place.far_side.to_owned(),
-        membership: None,
+        membership: options.servers.map(|_| MembershipSettings {
+            my_side: place.my_side(),
+            remote_side: place.remote_side(),
+            weight: place.is_gateway().then_some(1),
+        }),
         replication: options.replication.clone(),
         result_ttl: Duration::from_secs(30 * 86_400),
         results_bytes_max: options.results_bytes_max,

@@ -90,6 +90,12 @@ faults! {
     Restore "restore",
     /// Two engines run from images of one state folder.
     Clone "clone",
+    /// A server is gone with its disk.
+    ServerGone "server-gone",
+    /// A server stands still for longer than its word counts.
+    ServerSilent "server-silent",
+    /// A server drains before it stops.
+    Drain "drain",
     /// A file of garbage under a plausible name.
     SpoofGarbage "spoof-garbage",
     /// A genuine file with another header, signed by nobody.
@@ -108,6 +114,8 @@ faults! {
     RequestCut "request-cut",
     /// A caller waits no longer and comes back for the result.
     Detach "detach",
+    /// The end of a stream says what its content is not.
+    FalseEnd "false-end",
     /// The upstream breaks its answer off.
     UpstreamBreak "upstream-break",
 }

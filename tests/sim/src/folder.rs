@@ -47,6 +47,15 @@ impl SimDir {
         lock(&self.notes).trouble = trouble;
     }
 
+    /// Whether a copy of this file lies beside it under a name that the mirror made up, whatever is wrong with the folder.
+    #[must_use]
+    pub fn has_copy(&self, path: &str) -> bool {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let stem = name.strip_suffix(".hft").unwrap_or(name);
+        let entries = self.inner.list_limited(folder, usize::MAX).unwrap_or_default();
+        entries.iter().any(|entry| entry.name != name && entry.name.starts_with(stem))
+    }
+
     /// What was done since the last time, and the faults that calls met.
     #[must_use]
     pub fn take_deeds(&self) -> (Vec<Deed>, Counts) {

@@ -55,6 +55,8 @@ pub struct Node {
     pub image: Option<(u64, Disk)>,
     /// Starts so far.
     pub starts: u64,
+    /// The machine is gone since then: nothing is started until it is replaced.
+    pub gone_at: Option<u64>,
     /// It is not started any more.
     pub retired: bool,
     rng: Rng,
@@ -78,6 +80,7 @@ impl Node {
             aftermath: Aftermath::Kept,
             image: None,
             starts: 0,
+            gone_at: None,
             retired: false,
             rng,
         }
@@ -95,7 +98,7 @@ impl Node {
     /// Starts the engine. Says what is wrong with the log, if anything is that no fault explains.
     pub fn start(&mut self, shared: &Rc<Shared>) -> Option<String> {
         self.start_at = None;
-        if self.retired {
+        if self.retired || self.gone_at.is_some() {
             return None;
         }
         self.starts += 1;

@@ -9,6 +9,7 @@ use layer0_pipe::Profile;
 use layer1_replication::Config;
 
 use crate::rng::Rng;
+use crate::servers::Servers;
 use crate::time::SEC;
 
 /// Every so many seeds the packets are sealed with real keys.
@@ -132,6 +133,8 @@ pub struct Options {
     pub hint_percent: u64,
     /// Least quiet time of a file.
     pub quiet_min: Duration,
+    /// Several servers over the same folders.
+    pub servers: Option<Servers>,
     /// For layer 1.
     pub replication: Config,
     /// Octets of stored results.
@@ -194,10 +197,12 @@ impl Options {
             poll: draw_poll(&mut rng, latency_us),
             hint_percent: rng.between(0, 100),
             quiet_min: Duration::from_micros((latency_us / 2).clamp(100_000, 20 * SEC)),
+            servers: None,
             replication,
             results_bytes_max: 200_000 << rng.below(5),
         };
-        if seed % TAIL_EVERY == TAIL_EVERY * 7 / 10 { drawn.with_lost_tail(&mut rng) } else { drawn }
+        let drawn = if seed % TAIL_EVERY == TAIL_EVERY * 7 / 10 { drawn.with_lost_tail(&mut rng) } else { drawn };
+        drawn.with_servers()
     }
 
     /// The same, but that nothing goes wrong except that a tail is lost. Heartbeats are rare: only a probe helps in time.

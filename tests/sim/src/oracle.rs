@@ -55,8 +55,6 @@ pub struct Op {
     pub number: u64,
     /// The node that began it.
     pub node: usize,
-    /// The node that may execute it.
-    pub far: usize,
     /// What repeating it may do.
     pub class: Class,
     /// Its caller chose the id: the result is kept.
@@ -71,6 +69,8 @@ pub struct Op {
     pub gone: bool,
     /// Its caller waits no longer but may come back.
     pub detached: bool,
+    /// Its request ends falsely.
+    pub false_end: bool,
     /// Places in [`Oracle::executions`].
     pub executions: Vec<usize>,
     /// Whole responses that a caller took.
@@ -100,6 +100,8 @@ pub struct Execution {
     pub whole: bool,
     /// Status and length of the answer, once it began.
     pub answer: Option<(u16, u64)>,
+    /// The answer ends falsely.
+    pub false_end: bool,
 }
 
 /// All that really happened.
@@ -119,6 +121,12 @@ impl Oracle {
         if self.violations.len() < 20 {
             self.violations.push(Violation { property, what });
         }
+    }
+
+    /// Whether a response to this call was ended falsely.
+    #[must_use]
+    pub fn was_answered_falsely(&self, op: &Op) -> bool {
+        op.executions.iter().any(|index| self.executions[*index].false_end)
     }
 
     /// The call of this id; an id that nobody made is a violation.

@@ -54,11 +54,26 @@ static KEYS: LazyLock<Option<[Keys; 2]>> = LazyLock::new(|| {
 });
 
 impl Place {
-    /// The endpoint of this number on a side: 0 is the gateway, others are pods.
+    /// A gateway, by its ordinal: it may execute calls of the far side.
     #[must_use]
-    pub fn new(side_number: usize, number: usize) -> Self {
+    pub fn gateway(side_number: usize, ordinal: usize) -> Self {
+        Self::new(side_number, "gateway", ordinal.to_string())
+    }
+
+    /// An engine beside an application: it makes calls.
+    #[must_use]
+    pub fn pod(side_number: usize, number: usize) -> Self {
+        Self::new(side_number, "pod", format!("pod-{number}"))
+    }
+
+    /// May it execute calls of the far side?
+    #[must_use]
+    pub fn is_gateway(&self) -> bool {
+        self.kind == "gateway"
+    }
+
+    fn new(side_number: usize, kind: &'static str, name: String) -> Self {
         let (side, far_side) = (SIDES[side_number], SIDES[1 - side_number]);
-        let (kind, name) = if number == 0 { ("gateway", "0".to_owned()) } else { ("pod", format!("pod-{number}")) };
         Self {
             side_number,
             side,

@@ -23,8 +23,10 @@ impl World {
         if self.shared.options.lost_tail.is_some() {
             checkers::l1_a_lost_tail_is_found_without_a_heartbeat(self);
         }
+        checkers::l1_calls_go_to_the_servers_that_are_there(self);
         self.plan.end_faults();
         self.mirror.end_faults();
+        self.replace_gone();
         for side in 0..2 {
             self.set_folder(side, None);
         }
@@ -147,7 +149,9 @@ impl World {
         while self.step(end) && self.is_sound() {}
         let packets = self.watch.packets - before;
         let pairs: u64 = (self.shared.options.norths * self.shared.options.souths * 2) as u64;
-        let allowed = pairs * (120 / 5 + 2);
+        let servers = self.nodes.iter().filter(|node| node.place.is_gateway()).count() as u64;
+        let announcers = self.shared.options.servers.map_or(0, |_| servers);
+        let allowed = (pairs + announcers) * (120 / 5 + 2);
         if packets > allowed {
             self.shared.blame("S13", format!("{packets} packets in two idle minutes, {allowed} allowed"));
         }

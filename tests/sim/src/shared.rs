@@ -38,6 +38,10 @@ pub struct Shared {
     pub rewinds: RefCell<Vec<Rewind>>,
     /// Starts of each node so far.
     pub starts: RefCell<BTreeMap<usize, u64>>,
+    /// Of which node a clone is one.
+    pub originals: RefCell<BTreeMap<usize, usize>>,
+    /// Which server drained, fell silent or was gone, and when.
+    pub server_events: RefCell<Vec<(usize, u64)>>,
     /// Whose state folder was lost, and when.
     pub losses: RefCell<Vec<(usize, u64)>>,
 }
@@ -54,6 +58,8 @@ impl Shared {
             counts: RefCell::default(),
             rewinds: RefCell::default(),
             starts: RefCell::default(),
+            originals: RefCell::default(),
+            server_events: RefCell::default(),
             losses: RefCell::default(),
         }
     }

@@ -55,6 +55,12 @@ pub enum Trouble {
     Restore(usize),
     /// A second engine starts from a node's image.
     Clone(usize),
+    /// A server is gone with its disk.
+    Gone(usize),
+    /// A server stands still for longer than its word counts.
+    Silent(usize),
+    /// A server drains.
+    Drain(usize),
 }
 
 /// What is to happen.
@@ -104,6 +110,7 @@ impl Plan {
             Trouble::Folder(index(rng, 2), fault)
         });
         plan.draw_rare(options, places.len(), rng);
+        plan.draw_servers(options, places, rng);
         plan
     }
 
@@ -216,6 +223,9 @@ impl World {
             }
             Trouble::Restore(node) => self.restore(node),
             Trouble::Clone(node) => self.clone_node(node),
+            Trouble::Gone(node) => self.machine_gone(node),
+            Trouble::Silent(node) => self.fall_silent(node),
+            Trouble::Drain(node) => self.drain(node),
         }
     }
 
@@ -320,6 +330,7 @@ impl World {
         node.disk = disk;
         node.start_at = Some(self.shared.clock.now());
         self.nodes.push(node);
+        self.shared.originals.borrow_mut().insert(index, original);
         self.shared.count(Fault::Clone);
         for _ in 0..self.rng.between(2, 6) {
             let at = self.shared.clock.now() + self.rng.below(self.shared.options.latency_us * 8 + 2 * SEC);
@@ -344,7 +355,7 @@ mod tests {
     #[test]
     fn a_plan_follows_from_its_seed() {
         let options = Options::draw(5);
-        let places = [Place::new(0, 0), Place::new(1, 0)];
+        let places = [Place::gateway(0, 0), Place::gateway(1, 0)];
         let plan = |seed| Plan::draw(&options, &places, &mut Rng::new(seed)).due;
         assert_eq!(plan(1), plan(1));
         assert_ne!(plan(1), plan(2));

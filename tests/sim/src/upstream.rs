@@ -23,6 +23,7 @@ use crate::callers::{EXECUTION, response_tag};
 use crate::checkers;
 use crate::content::{self, Check};
 use crate::faults::Fault;
+use crate::liars;
 use crate::oracle::Execution;
 use crate::rng::Rng;
 use crate::shared::Shared;
@@ -75,6 +76,7 @@ async fn execute(
     };
     let first = match request.next().await {
         Ok(first) => first,
+        Err(ReadError::Mismatch) if shared.with_op(id, |op| op.false_end) == Some(true) => return Outcome::Unwanted,
         Err(error) => return unreadable(shared, id, &error),
     };
     if rng.percent(2) {
@@ -91,7 +93,14 @@ async fn execute(
             let detail = "the request was cut short";
             return Outcome::Problem(Problem::new(ProblemKind::BadRequest, detail).of(id).executed(Executed::Maybe));
         }
+        Err(ReadError::Mismatch) if shared.with_op(id, |op| op.false_end) == Some(true) => {
+            let detail = "the request is not what its end says";
+            return Outcome::Problem(Problem::new(ProblemKind::BadRequest, detail).of(id).executed(Executed::Maybe));
+        }
         Err(error) => return unreadable(shared, id, &error),
+    }
+    if shared.with_op(id, |op| op.false_end) == Some(true) {
+        shared.blame("S4", format!("the request of {id} counts as whole though its end is false"));
     }
     shared.oracle.borrow_mut().executions[execution].whole = true;
     shared.clock.sleep(rng.below(shared.options.think_us) + 1).await;
@@ -134,7 +143,15 @@ fn begin(shared: &Rc<Shared>, node: usize, id: OperationId, attempt: u32) -> usi
     let index = {
         let mut oracle = shared.oracle.borrow_mut();
         let index = oracle.executions.len();
-        oracle.executions.push(Execution { operation: id, node, attempt, at, whole: false, answer: None });
+        oracle.executions.push(Execution {
+            operation: id,
+            node,
+            attempt,
+            at,
+            whole: false,
+            answer: None,
+            false_end: false,
+        });
         if let Some(op) = oracle.op(id) {
             op.executions.push(index);
         }
@@ -214,6 +231,10 @@ async fn answer(shared: &Rc<Shared>, execution: usize, id: OperationId, mut writ
     if breaks_at.is_some() {
         shared.count(Fault::UpstreamBreak);
         return;
+    }
+    if liars::is_false(shared, rng) {
+        shared.oracle.borrow_mut().executions[execution].false_end = true;
+        return liars::end_falsely(shared, rng, len, writer).await;
     }
     let _ = writer.finish().await;
 }

@@ -10,7 +10,7 @@ use layer2_http::operation::OperationId;
 
 use crate::callers;
 use crate::checkers;
-use crate::engine::{Deed, Down};
+use crate::engine::{Deed, Down, Planned};
 use crate::faults::Counts;
 use crate::folder;
 use crate::forge::Forger;
@@ -18,8 +18,8 @@ use crate::mirror::Mirror;
 use crate::node::Node;
 use crate::options::Options;
 use crate::oracle::{Begin, Violation};
-use crate::place::Place;
 use crate::rng::Rng;
+use crate::servers;
 use crate::shared::Shared;
 use crate::time::SEC;
 use crate::trace::Trace;
@@ -76,10 +76,7 @@ impl World {
     #[must_use]
     pub fn new(options: Options, trace: Trace) -> Self {
         let rng = Rng::new(options.seed ^ 0x51b0_57a7);
-        let places: Vec<Place> = (0..options.norths)
-            .map(|number| Place::new(0, number))
-            .chain((0..options.souths).map(|number| Place::new(1, number)))
-            .collect();
+        let places = servers::places(&options);
         let plan = Plan::draw(&options, &places, &mut rng.split(1));
         let shared = Rc::new(Shared::new(options, trace));
         let mirror = Mirror::new(Rc::clone(&shared), rng.split(2));
@@ -278,7 +275,11 @@ impl World {
             match deed {
                 folder::Deed::Published(path) => {
                     let pn = pn_of(&path);
-                    let Some(planned) = plans.find(|planned| Some(planned.pn) == pn) else { continue };
+                    // Packets to an endpoint and to its side are numbered apart.
+                    let recipient = |planned: &Planned| path.starts_with(&planned.recipient.to_hex32());
+                    let Some(planned) = plans.find(|planned| Some(planned.pn) == pn && recipient(planned)) else {
+                        continue;
+                    };
                     self.shared.note_at(index, "publishes", &[planned.pn, planned.seqs.len() as u64]);
                     for record in &planned.records {
                         self.shared.note_at(index, "  record", record);
@@ -309,20 +310,13 @@ impl World {
         let number = self.calls_begun;
         self.calls_begun += 1;
         let plan = callers::draw(&mut self.rng, number, &self.shared);
-        let far = self.far_of(index);
         let node = &mut self.nodes[index];
         let Some(engine) = &mut node.engine else { return };
-        self.shared.oracle.borrow_mut().ops.insert(plan.id, plan.op(index, far, now));
+        self.shared.oracle.borrow_mut().ops.insert(plan.id, plan.op(index, now));
         let details =
             [plan.number, plan.class as u64, plan.request_len, u64::from(plan.chosen), plan.cut_at.unwrap_or(u64::MAX)];
         self.shared.note_at(index, "asks", &details);
         engine.spawn(callers::call(Rc::clone(&self.shared), plan, engine.handle.clone()));
-    }
-
-    /// The node that executes the calls of this one.
-    pub(crate) fn far_of(&self, index: usize) -> usize {
-        let peer = self.nodes[index].place.default_peer;
-        self.nodes.iter().position(|node| node.place.me == peer).unwrap_or(index)
     }
 }
 

@@ -139,6 +139,13 @@ impl Peer {
             Novelty::New => {}
             Novelty::Duplicate => {
                 self.counts.records_duplicate += 1;
+                if mutated(Mutation::DuplicateDelivered)
+                    && let Some(code) = code_of(&record)
+                {
+                    let event = event_of(&meta, Delivery::Deliver, code);
+                    let promise = Promise::Received(meta.head.seq.get(), event);
+                    self.journal.urgent(Entry::Received(meta), record.payload, promise);
+                }
                 return;
             }
             Novelty::BeyondWindow => {

@@ -1,7 +1,7 @@
 //! Properties of a world that has come to rest.
 
 use layer2_http::ProblemKind;
-use layer2_http::operation::{Executed, OperationView, State};
+use layer2_http::operation::{Executed, OperationId, OperationView, State};
 use sidecar_app::status::EngineStatus;
 
 use crate::oracle::{Begin, Op};
@@ -12,6 +12,7 @@ const AROUND_A_BODY: u64 = 1_000;
 
 /// Judges a world at rest.
 pub fn at_the_end(world: &mut World) {
+    s12_one_dispatch_mark_per_call(world);
     for index in 0..world.nodes.len() {
         if world.nodes[index].retired {
             continue;
@@ -75,6 +76,29 @@ fn s3_every_accepted_call_ended_in_one_way(world: &World, index: usize, operatio
     }
 }
 
+/// S12: a call that must not be repeated has at most one dispatch mark, whoever wrote it: on all disks together. Where an endpoint went
+/// back to an image it writes another one for what it had executed after that.
+fn s12_one_dispatch_mark_per_call(world: &World) {
+    if !world.shared.rewinds.borrow().is_empty() {
+        return;
+    }
+    let mut marks = std::collections::BTreeMap::<OperationId, usize>::new();
+    for node in &world.nodes {
+        for (id, attempts) in &node.disk.view().dispatched {
+            *marks.entry(*id).or_default() += attempts.len();
+        }
+    }
+    let oracle = world.shared.oracle.borrow();
+    let twice = |(id, marks): &(&OperationId, &usize)| {
+        **marks > 1 && oracle.ops.get(id).is_some_and(|op| !op.class.repeatable())
+    };
+    let found: Vec<u64> = marks.iter().filter(twice).map(|(id, _)| oracle.ops[id].number).collect();
+    drop(oracle);
+    if !found.is_empty() {
+        world.shared.blame("S12", format!("calls {found:?} must not be repeated and have several dispatch marks"));
+    }
+}
+
 /// What an engine says of an ended call against what was seen of it.
 ///
 /// "A response of which a part was given up to its reader: given up; the operation fails as incomplete" (the driver's table of
@@ -96,6 +120,8 @@ fn disagreement(op: &Op, view: &OperationView, world: &World, starts: u64) -> Op
         State::Failed if view.executed == Some(Executed::Yes) && executed == 0 => {
             Some(format!("call {number} failed as executed and was not"))
         }
+        // Whoever reads a response to a false end goes away.
+        State::Cancelled if oracle.was_answered_falsely(op) => None,
         State::Cancelled if !op.gone && !op.detached && op.begin == Begin::Accepted && op.delivered == 0 => {
             Some(format!("call {number} was cancelled by nobody"))
         }

@@ -7,6 +7,7 @@ use wire::header::{HEADER_LEN, Header};
 use wire::{EndpointId, Incarnation, RangeSet};
 
 use super::fork::Forks;
+use super::servers::NEWER_ANNOUNCEMENTS;
 use crate::engine::{Planned, suite};
 use crate::forge::Forger;
 use crate::node::Node;
@@ -113,6 +114,7 @@ impl Watch {
         self.remember(shared, &nodes[index], planned, path);
         self.s6_no_salt_twice(shared, index, folder, path);
         self.s6_no_number_twice(shared, nodes, index, planned);
+        s2_a_record_is_taken_once(shared, &nodes[index]);
         self.s1_what_is_acknowledged_is_durable(shared, nodes, index, planned);
         self.s1_what_is_complete_is_durable(shared, nodes, index, planned);
         self.s7_what_was_said_is_not_taken_back(shared, nodes, index, planned);
@@ -133,6 +135,7 @@ impl Watch {
                 seqs: planned.seqs.clone(),
                 at: shared.clock.now(),
                 start: node.starts,
+                is_presence: planned.control.presence.is_some(),
                 // Answers to strangers say nothing of a log.
                 member: planned.control.log.is_some()
                     && node.disk.view().pairs.get(&planned.recipient).is_some_and(|pair| {
@@ -278,6 +281,9 @@ impl Watch {
     /// is the end of its engine: what an earlier start left goes below "`pn_floor` (lower packets need no closing)".
     pub fn removed_from_outbox(&mut self, shared: &Shared, nodes: &[Node], index: usize, path: &str) {
         let Some(packet) = self.files.get(path) else { return };
+        if packet.is_presence {
+            return self.presence_removed(shared, nodes, index, path);
+        }
         let me = nodes[index].place.me;
         let Some(receiver) = nodes.iter().find(|node| node.place.me == packet.recipient && node.original == node.index)
         else {
@@ -313,6 +319,9 @@ impl Watch {
     /// "nothing is released, delivered or sent any more".
     pub fn removed_from_inbox(&mut self, shared: &Shared, nodes: &[Node], index: usize, path: &str) {
         let Some(packet) = self.files.get(path) else { return };
+        if packet.is_presence {
+            return self.presence_removed(shared, nodes, index, path);
+        }
         let sender = nodes.iter().find(|node| node.place.me == packet.sender).map_or(index, |node| node.index);
         let rewound = has_rewound(shared, nodes, index) || has_rewound(shared, nodes, sender);
         if nodes[index].place.me != packet.recipient || rewound {
@@ -334,6 +343,30 @@ impl Watch {
     }
 }
 
+impl Watch {
+    /// S10, presence: "two newer ones of that sender and incarnation are there", or newer ones of a later life; whoever removes it. No
+    /// world is as old as a packet may get.
+    fn presence_removed(&self, shared: &Shared, nodes: &[Node], index: usize, path: &str) {
+        let Some(packet) = self.files.get(path) else { return };
+        let sender = nodes.iter().find(|node| node.place.me == packet.sender).map_or(index, |node| node.index);
+        if has_rewound(shared, nodes, sender) {
+            return;
+        }
+        let is_newer = |other: &&Packet| {
+            let same_life = other.incarnation == packet.incarnation;
+            other.is_presence
+                && other.sender == packet.sender
+                && (same_life && other.pn > packet.pn || !same_life && other.at > packet.at)
+        };
+        let newer = self.files.values().filter(is_newer).count();
+        // Of two copies one may go.
+        if newer < NEWER_ANNOUNCEMENTS && !nodes[index].inbox.has_copy(path) {
+            let what = format!("announcement {} of {} with {newer} newer ones: {path}", packet.pn, packet.sender);
+            shared.blame("S10", format!("node {index} removed {what}"));
+        }
+    }
+}
+
 /// A packet that was published.
 #[derive(Clone, Debug)]
 struct Packet {
@@ -346,6 +379,8 @@ struct Packet {
     at: u64,
     /// The start of its engine.
     start: u64,
+    /// It says to a whole side that its sender executes calls.
+    is_presence: bool,
     /// Its association was open; else it was an answer to a stranger, and done with once that is none any more.
     member: bool,
 }
@@ -367,6 +402,15 @@ struct Reported {
     largest: u64,
     closed: RangeSet,
     cum: u64,
+}
+
+/// S2, of records: "everything ≤ cum is a duplicate forever", and what is held beyond it too: a record of an association is taken into
+/// the log once, and so it is handed over once. Where its sender went back in time, two records have one number.
+fn s2_a_record_is_taken_once(shared: &Shared, node: &Node) {
+    let twice = node.disk.view().taken_twice;
+    if let Some((peer, seq)) = twice.filter(|_| shared.rewinds.borrow().is_empty()) {
+        shared.blame("S2", format!("node {} took record {seq} of {peer} twice", node.index));
+    }
 }
 
 /// S8: what was ever listed stays taken: it is still durable on the disk of who listed it.
