@@ -6,4 +6,6 @@
 mutations::mutations! {
     /// An operation that was executed is executed again.
     DedupeOff "dedupe-off",
+    /// The end of another message ends this one.
+    BoundIgnored "bound-ignored",
 }

@@ -280,6 +280,7 @@ struct Doors {
     egress: tokio::task::JoinHandle<()>,
 }
 
+#[allow(clippy::too_many_arguments, reason = "the doors are where all of it is used")]
 fn start_doors(
     config: &Config,
     preflight: &Preflight,

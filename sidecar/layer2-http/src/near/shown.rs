@@ -88,6 +88,8 @@ mod tests {
                 target: "http://a.example/".to_owned(),
                 route: None,
                 begun_ms: i64::from(n),
+                number: None,
+                deadline_ms: None,
             })
             .unwrap();
     }

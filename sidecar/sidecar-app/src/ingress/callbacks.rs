@@ -59,15 +59,14 @@ pub(super) async fn answer(ingress: &Ingress, request: &Request<Incoming>) -> Re
             let letters = ingress.driver.dead_letters(LIST_MAX).await.map_err(operations::stopping)?;
             Ok(json(200, serde_json::to_vec(&letters).unwrap_or_default()))
         }
-        (_, "") => Err(not_allowed("dead letters are listed with GET")),
+        (_, "") => Err(Problem::method_not_allowed("GET, HEAD")),
         (&Method::DELETE, name) => {
             let (id, line) = parse_letter(name).ok_or_else(|| unknown(name))?;
             let removed = ingress.driver.drop_callback(id, line).await.map_err(operations::stopping)?;
             if removed { Ok(json(204, Vec::new())) } else { Err(unknown(name)) }
         }
         (&Method::POST, name) => {
-            let name =
-                name.strip_suffix("/retry").ok_or_else(|| not_allowed("a dead letter is retried with POST …/retry"))?;
+            let name = name.strip_suffix("/retry").ok_or_else(|| Problem::method_not_allowed("DELETE"))?;
             let (id, line) = parse_letter(name).ok_or_else(|| unknown(name))?;
             let revived = ingress.driver.revive_callback(id, line).await.map_err(operations::stopping)?;
             let pending = revived.ok_or_else(|| unknown(name))?;
@@ -76,14 +75,8 @@ pub(super) async fn answer(ingress: &Ingress, request: &Request<Incoming>) -> Re
             }
             Ok(json(202, br#"{"state":"pending"}"#.to_vec()))
         }
-        _ => Err(not_allowed("a dead letter is removed with DELETE, and retried with POST …/retry")),
+        (_, name) => Err(Problem::method_not_allowed(if name.ends_with("/retry") { "POST" } else { "DELETE" })),
     }
-}
-
-fn not_allowed(detail: &str) -> Problem {
-    let mut problem = Problem::new(ProblemKind::BadRequest, detail);
-    problem.status = 405;
-    problem
 }
 
 fn unknown(name: &str) -> Problem {

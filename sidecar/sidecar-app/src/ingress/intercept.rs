@@ -148,9 +148,7 @@ pub(super) fn absolute<B>(mut request: Request<B>, target: &Target) -> Result<Re
 pub(super) fn offer(ingress: &Ingress, request: &Request<Incoming>) -> Result<Response<BoxedBody>, Problem> {
     request::own_port(ingress, &request::fields(ingress, request)?)?;
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut problem = bad("the authority is read with GET");
-        problem.status = 405;
-        return Err(problem);
+        return Err(Problem::method_not_allowed("GET, HEAD"));
     }
     let Some(authority) = &ingress.interception else {
         let detail = "interception is off here: set interception.enabled";

@@ -20,12 +20,35 @@ pub(super) fn paths() -> Vec<(String, Value)> {
                 "schema": { "type": "string", "pattern": "^[A-Za-z0-9_~-][A-Za-z0-9._~-]*$" }, "example": "orders",
             },
             { "$ref": "#/components/parameters/chosenId" },
+            wish("Prefer", "`respond-async`: 202 once the call is durable; `wait=SECONDS`: how long to wait (RFC 7240)", text()),
+            wish("Idempotency-Key", "A repeat with this key is answered from what is known, never executed again", text()),
+            wish("Hoft-Deadline", "Seconds after which nobody wants it any more", seconds()),
+            wish("Hoft-Callback", "Where the result is sent; a rule of callbacks.allow must list it", url()),
+            wish("Hoft-Events", "Where the states are sent; a rule of callbacks.allow must list it", url()),
         ],
     });
     for method in METHODS {
         item[method] = call(method);
     }
     vec![("/to/{route}/{path}".to_owned(), item)]
+}
+
+/// A field by which a caller says what it wants.
+fn wish(name: &str, what: &str, schema: Value) -> Value {
+    json!({ "name": name, "in": "header", "required": false, "description": what, "schema": schema })
+}
+
+fn text() -> Value {
+    json!({ "type": "string", "pattern": "^[!-~]{1,255}$" })
+}
+
+/// A year at most.
+fn seconds() -> Value {
+    json!({ "type": "integer", "minimum": 1, "maximum": 31_622_400 })
+}
+
+fn url() -> Value {
+    json!({ "type": "string", "format": "uri" })
 }
 
 fn call(method: &str) -> Value {

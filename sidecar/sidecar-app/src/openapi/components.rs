@@ -13,7 +13,7 @@ pub(super) const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 /// All of them.
 pub(super) fn components() -> Value {
     json!({
-        "schemas": { "Operation": operation(), "Problem": problem_schema(), "State": state(), "Executed": executed() },
+        "schemas": { "Operation": operation(), "Report": report(), "Event": event(), "DeadLetter": dead_letter(), "Problem": problem_schema(), "State": state(), "Executed": executed() },
         "parameters": { "id": id(), "chosenId": chosen_id() },
         "headers": {
             "OperationId": {
@@ -77,6 +77,46 @@ fn operation() -> Value {
             "ended_ms": 1_795_435_260_000_i64, "status": 201, "executed": "yes", "problem": null, "result": true,
         }],
     })
+}
+
+fn report() -> Value {
+    let octets = json!({ "type": "object", "properties": {
+        "octets": { "type": ["integer", "null"] }, "acked": { "type": ["integer", "null"] },
+    } });
+    json!({
+        "description": "An operation in full",
+        "allOf": [{ "$ref": "#/components/schemas/Operation" }, {
+            "type": "object",
+            "required": ["history", "cancelling", "request", "response"],
+            "properties": {
+                "deadline_ms": { "type": ["integer", "null"], "description": "When its time is over: Unix time in ms" },
+                "cancelling": { "type": "boolean", "description": "The far side is asked how far it came" },
+                "request": octets,
+                "response": octets,
+                "attempt": { "type": ["integer", "null"], "description": "The attempt that the far side made last" },
+                "history": { "type": "array", "items": { "$ref": "#/components/schemas/Event" } },
+            },
+        }],
+    })
+}
+
+fn event() -> Value {
+    json!({
+        "type": "object",
+        "description": "An operation reached a state",
+        "required": ["number", "state", "at_ms"],
+        "properties": {
+            "operation": { "type": "string", "format": "uuid" },
+            "number": { "type": "integer", "description": "Only rises, over restarts too" },
+            "state": { "$ref": "#/components/schemas/State" },
+            "at_ms": { "type": "integer", "description": "Unix time in ms" },
+        },
+    })
+}
+
+fn dead_letter() -> Value {
+    json!({ "type": "object", "description": "A callback that could not be delivered", "required": ["id"],
+            "properties": { "id": { "type": "string" } } })
 }
 
 fn problem_schema() -> Value {

@@ -8,6 +8,7 @@
 
 mod calls;
 mod components;
+mod letters;
 mod operations;
 mod pages;
 
@@ -76,6 +77,7 @@ fn value() -> Value {
         "tags": [
             { "name": "calls", "description": "Calls to the far side by the name of a route" },
             { "name": "operations", "description": "What became of a call, and its stored response" },
+            { "name": "callbacks", "description": "Who could not be told" },
             { "name": "pages", "description": "What people and tools read" },
         ],
         "paths": paths().into_iter().collect::<Map<_, _>>(),
@@ -92,7 +94,7 @@ foreign Origin with 403.";
 
 /// Every path, with what is described of it.
 fn paths() -> Vec<(String, Value)> {
-    [pages::paths(), operations::paths(), calls::paths()].concat()
+    [pages::paths(), operations::paths(), letters::paths(), calls::paths()].concat()
 }
 
 /// A path item that is read with GET, and with HEAD in the same way.

@@ -96,7 +96,7 @@ fn every_reference_leads_somewhere_and_ids_are_used_once() {
 #[test]
 fn methods_are_those_of_the_path_that_is_described() {
     assert_eq!(methods_of("/"), ["get", "head"]);
-    assert_eq!(methods_of("/v1/operations/x"), ["get", "head"]);
+    assert_eq!(methods_of("/v1/operations/x"), ["get", "head", "delete"]);
     assert_eq!(methods_of("/to/erp/x").len(), METHODS.len());
     for path in ["", "/v1", "/v1/operations/", "/v1/operations/x/y", "/x"] {
         assert!(methods_of(path).is_empty(), "{path}");
