@@ -72,8 +72,14 @@ impl Folder {
     /// The folder of this name (`outbox`, `inbox`).
     #[must_use]
     pub fn new(name: &'static str, root: &Path, writes: bool) -> Self {
+        Self::at(name, root, writes, is_mount(root))
+    }
+
+    /// The same without a look at it, which may never come back.
+    #[must_use]
+    pub fn at(name: &'static str, root: &Path, writes: bool, was_mount: bool) -> Self {
         let (seen, call, called) = (Mutex::default(), Mutex::default(), Condvar::new());
-        Self { name, root: root.to_owned(), writes, was_mount: is_mount(root), seen, call, called }
+        Self { name, root: root.to_owned(), writes, was_mount, seen, call, called }
     }
 
     /// Is it still the top of a mount, if it was one at the start?
@@ -209,7 +215,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// Is it the top of a mount? False where that cannot be told.
-fn is_mount(path: &Path) -> bool {
+pub(crate) fn is_mount(path: &Path) -> bool {
     let device = |path: &Path| rustix::fs::stat(path).ok().map(|stat| stat.st_dev);
     matches!((device(path), device(&path.join(".."))), (Some(own), Some(above)) if own != above)
 }

@@ -37,6 +37,7 @@ use crate::exchange::{DriverHandle, FarExchange};
 use crate::page::{Facts, Page};
 use crate::pipe::{self, InboxCommand};
 use crate::preflight::{Preflight, load_config, suite};
+use crate::shares::Demand;
 use crate::status::EngineStatus;
 use crate::{admin, egress, ingress, logging, policies, watch};
 
@@ -145,13 +146,13 @@ impl Engine {
     async fn start(config: Arc<Config>) -> Result<Self> {
         let preflight = off_the_runtime({
             let config = Arc::clone(&config);
-            move || Preflight::run(&config)
+            move || Preflight::run(&config, Demand::Nameable)
         });
         let preflight = Arc::new(preflight.await?);
         let proxy = bind("listen.proxy", config.listen.proxy).await?;
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (health, stop) = (Arc::new(admin::Health::default()), CancellationToken::new());
-        let folders = preflight.watched(&config);
+        let folders = preflight.watched();
         health.set_folders(folders.to_vec());
         let (folder, owner) = (config.state.folder.clone(), *preflight.me.as_bytes());
         let pool = config.state.receive_pool.as_u64();
@@ -353,8 +354,8 @@ impl Threads {
             let _ = ended.send(());
             result
         })?;
-        let local = !preflight.inbox.is_network();
-        let hint = if local { watch::start(preflight.inbox.root(), inbox_commands.clone()) } else { None };
+        let local = !preflight.inbox.is_network;
+        let hint = if local { watch::start(preflight.inbox.dir.root(), inbox_commands.clone()) } else { None };
         Ok(Self { driver, driver_ended, pipes: [outbox, inbox], inbox_commands, hint })
     }
 }
@@ -418,7 +419,7 @@ fn make_outbox(config: &Config, preflight: &Preflight) -> Result<Outbox> {
         mpl: config.mirror.packet_lifetime,
         ..OutboxOptions::default()
     };
-    let dir: Arc<dyn Dir> = preflight.outbox.clone();
+    let dir: Arc<dyn Dir> = preflight.outbox.dir.clone();
     Outbox::new(dir, preflight.me, preflight.identity.clone(), Arc::clone(&preflight.peer_keys), options)
         .context("folders.outbox")
 }
@@ -453,9 +454,10 @@ fn make_inbox(config: &Config, preflight: &Preflight) -> Inbox {
         poll_max: config.mirror.poll_max(),
         mpl: config.mirror.packet_lifetime,
         max_frame: MIN_MAX_FRAME,
+        predict: Some(preflight.inbox.is_network),
         unix_ms_at_zero: i64::try_from(unix_ms()).unwrap_or(i64::MAX),
         ..InboxOptions::default()
     };
-    let dir: Arc<dyn Dir> = preflight.inbox.clone();
+    let dir: Arc<dyn Dir> = preflight.inbox.dir.clone();
     Inbox::new(dir, vec![local], options)
 }

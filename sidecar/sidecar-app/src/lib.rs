@@ -33,6 +33,7 @@ pub mod pipe;
 pub mod policies;
 pub mod preflight;
 pub mod record;
+pub mod shares;
 pub mod spool;
 pub mod status;
 pub mod tunnel;

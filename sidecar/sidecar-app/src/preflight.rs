@@ -1,19 +1,19 @@
 //! Everything that is looked at before an engine starts: the configuration, keys, folders and ids.
 //!
 //! All that is wrong is reported together, each with its place and remedy, so that a person mends it in one go. Nothing is
-//! changed here.
+//! changed here. What is asked of the mirrored folders is in `shares.rs`.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use disk::dir::StdDir;
 use identity::{Identity, PeerKeys};
 use sidecar_config::{Config, Mode, Overrides};
 use wire::{EndpointId, SideId, Suite, endpoint_id, side_id};
 
 use crate::canary::Folder;
 use crate::driver::chain;
+use crate::shares::{Demand, Share};
 use crate::status::EngineFacts;
 
 /// Reads and checks a configuration file, with what the start says in its place.
@@ -41,9 +41,9 @@ pub struct Preflight {
     /// The pinned keys of the far side.
     pub peer_keys: Arc<PeerKeys>,
     /// Where packets are written.
-    pub outbox: Arc<StdDir>,
+    pub outbox: Share,
     /// Where packets arrive.
-    pub inbox: Arc<StdDir>,
+    pub inbox: Share,
 }
 
 /// The suite of a mode.
@@ -60,12 +60,13 @@ impl Preflight {
     ///
     /// # Errors
     /// With everything that is wrong, one line each.
-    pub fn run(config: &Config) -> Result<Self> {
+    pub fn run(config: &Config, shares: Demand) -> Result<Self> {
         let mut problems = Vec::new();
         let identity = keep(load_identity(config), &mut problems).flatten();
         let peer_keys = keep(load_peer_keys(config), &mut problems);
-        let outbox = keep(open_folder("folders.outbox", &config.folders.outbox, true), &mut problems);
-        let inbox = keep(open_folder("folders.inbox", &config.folders.inbox, receiver_deletes(config)), &mut problems);
+        let (out, into) = (&config.folders.outbox, &config.folders.inbox);
+        let outbox = keep(Share::find("folders.outbox", out, true, shares), &mut problems);
+        let inbox = keep(Share::find("folders.inbox", into, receiver_deletes(config), shares), &mut problems);
         if let (Some(peer_keys), Some(outbox), Some(inbox)) = (peer_keys, outbox, inbox)
             && problems.is_empty()
         {
@@ -80,8 +81,8 @@ impl Preflight {
                 peer_fingerprints: peer_keys.fingerprints(),
                 identity: identity.map(Arc::new),
                 peer_keys: Arc::new(peer_keys),
-                outbox: Arc::new(outbox),
-                inbox: Arc::new(inbox),
+                outbox,
+                inbox,
             });
         }
         let count = problems.len();
@@ -92,11 +93,8 @@ impl Preflight {
 
 impl Preflight {
     /// The outbox and the inbox, for their canaries.
-    pub fn watched(&self, config: &Config) -> [Arc<Folder>; 2] {
-        [
-            Arc::new(Folder::new("outbox", self.outbox.root(), true)),
-            Arc::new(Folder::new("inbox", self.inbox.root(), receiver_deletes(config))),
-        ]
+    pub fn watched(&self) -> [Arc<Folder>; 2] {
+        [Arc::new(self.outbox.watched("outbox")), Arc::new(self.inbox.watched("inbox"))]
     }
 
     /// Who the engine is.
@@ -112,14 +110,6 @@ fn receiver_deletes(config: &Config) -> bool {
 
 fn keep<T>(result: Result<T, String>, problems: &mut Vec<String>) -> Option<T> {
     result.map_err(|problem| problems.push(problem)).ok()
-}
-
-fn open_folder(field: &str, path: &Path, writable: bool) -> Result<StdDir, String> {
-    let dir = StdDir::open(path).map_err(|error| format!("{field}: {error}"))?;
-    if writable {
-        dir.check_writable().map_err(|error| format!("{field}: {error}"))?;
-    }
-    Ok(dir)
 }
 
 /// The secret keys that a configuration names.

@@ -105,7 +105,13 @@ impl StdDir {
             Ok(())
         };
         readable().map_err(|source| DirError::new(root, source))?;
-        Ok(Self { folders: Folders { root: Arc::new(root.to_path_buf()), temp: None } })
+        Ok(Self::at(root))
+    }
+
+    /// A folder that may not be there, or not now: whatever is wrong with it is said by each call.
+    #[must_use]
+    pub fn at(root: &Path) -> Self {
+        Self { folders: Folders { root: Arc::new(root.to_path_buf()), temp: None } }
     }
 
     /// Writes temporary files in this folder, which lies outside the mirrored one on the same file system.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use super::given::GivenArgs;
 use super::keygen;
 use crate::preflight::{Preflight, load_config};
+use crate::shares::Demand;
 
 /// Write a first configuration, or check one.
 #[derive(Debug, clap::Subcommand)]
@@ -53,7 +54,7 @@ pub fn main(command: &ConfigCommand) -> Result<()> {
 
 fn check(file: &Path, given: &GivenArgs) -> Result<()> {
     let config = load_config(file, &given.overrides())?;
-    let found = Preflight::run(&config)?;
+    let found = Preflight::run(&config, Demand::Working)?;
     println!("{}: good", file.display());
     println!("  this side: {} ({})", config.local.name, found.me);
     println!("  far side:  {} ({})", config.remote.name, found.peer);

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use crate::harness::keygen;
 use crate::process::{folder, hoft};
 
+const START: &[&str] = &["sidecar", "--config"];
+const CHECK: &[&str] = &["config", "check"];
+
 /// A place with keys and folders of both sides, and a good configuration of `north` in it.
 fn place() -> (TempDir, ConfigFile) {
     let place = folder();
@@ -32,14 +35,19 @@ fn place() -> (TempDir, ConfigFile) {
 /// Starts an engine that must not start: status 1, no panic, and every one of `words` in what it says.
 #[track_caller]
 fn assert_refused(config: &Path, words: &[&str]) {
-    for subcommand in [&["sidecar", "--config"][..], &["config", "check"]] {
-        let output = hoft().args(subcommand).arg(config).output().unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert_eq!(output.status.code(), Some(1), "{subcommand:?}: {said}");
-        assert!(!said.contains("panicked"), "{said}");
-        for word in words {
-            assert!(said.contains(word), "{subcommand:?} does not say `{word}`:\n{said}");
-        }
+    for subcommand in [START, CHECK] {
+        assert_refused_by(subcommand, config, words);
+    }
+}
+
+#[track_caller]
+fn assert_refused_by(subcommand: &[&str], config: &Path, words: &[&str]) {
+    let output = hoft().args(subcommand).arg(config).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{subcommand:?}: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{subcommand:?} does not say `{word}`:\n{said}");
     }
 }
 
@@ -97,7 +105,11 @@ fn missing_folders_and_keys_are_said_at_once() {
     file.folders.inbox = "no-in".into();
     file.identity.secret_file = Some("no.key".into());
     file.remote.key_files = vec!["no.pub".into()];
-    assert_file_refused(&place, &file, &["no-out", "no-in", "no.key", "no.pub", "4 problems"]);
+    let path = place.path().join("north/hoft.yaml");
+    std::fs::write(&path, file.to_yaml().unwrap()).unwrap();
+    assert_refused_by(CHECK, &path, &["no-out", "no-in", "no.key", "no.pub", "4 problems"]);
+    // Shares may come back; keys do not.
+    assert_refused_by(START, &path, &["no.key", "no.pub", "2 problems"]);
     assert!(!place.path().join("north/no-out").exists(), "a folder was made where a mirror was expected");
 }
 
@@ -112,15 +124,17 @@ fn a_file_in_place_of_a_folder_is_said() {
 #[test]
 fn a_folder_without_write_permission_is_said() {
     let (place, file) = place();
-    let outbox = place.path().join("north/out");
+    let (path, outbox) = (place.path().join("north/hoft.yaml"), place.path().join("north/out"));
     std::fs::set_permissions(&outbox, std::fs::Permissions::from_mode(0o555)).unwrap();
     if std::fs::write(outbox.join("probe"), b"").is_ok() {
         println!("SKIPPED with permissions: this user may write everywhere; a folder of the kernel stands in for it");
         let mut file = file;
         file.folders.outbox = "/proc/self/fdinfo".into();
-        return assert_file_refused(&place, &file, &["folders.outbox"]);
+        std::fs::write(&path, file.to_yaml().unwrap()).unwrap();
+        return assert_refused_by(CHECK, &path, &["folders.outbox"]);
     }
-    assert_file_refused(&place, &file, &["folders.outbox", "north/out"]);
+    std::fs::write(&path, file.to_yaml().unwrap()).unwrap();
+    assert_refused_by(CHECK, &path, &["folders.outbox", "north/out"]);
 }
 
 #[test]

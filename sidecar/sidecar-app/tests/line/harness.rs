@@ -4,11 +4,13 @@
 //! Invariants: nothing listens beyond loopback; a line that is dropped ends its children; when a test that holds a line
 //! panics, the ends of all logs are printed. Read first: [`Line::start`].
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::net::TcpListener;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -399,9 +401,11 @@ pub(crate) fn inbound(name: &str, destination: Destination) -> InboundRule {
 /// A port that nobody listens on, outside of the range from which the system gives ports to connections.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(std::process::id() % 97).unwrap_or(0) * 200;
+    // Not the process' number: tests with mounts all have the same one in their namespaces.
+    static FIRST: LazyLock<u16> =
+        LazyLock::new(|| u16::try_from(RandomState::new().build_hasher().finish() % 97).unwrap_or(0) * 200);
     loop {
-        let port = 12_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        let port = 12_000 + (*FIRST + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

@@ -1,5 +1,5 @@
 //! The share under the outbox goes away, is read-only or full for a while, and comes back: every call is answered, and the
-//! engine says what is wrong and what helps.
+//! engine says what is wrong and what helps. So does an engine that starts while its share is like that.
 //!
 //! Mounts are made in a mount namespace of their own: the test starts itself again inside `unshare`, which takes everything down
 //! with it. That needs the superuser; others skip it, and `HOFT_REQUIRE=root` makes that a failure. Read first: [`suffers`].
@@ -262,6 +262,67 @@ fn every_call_is_answered_after_the_outbox_hung() {
         }
         let (line, share) = on_an_odd_share();
         suffers(&line, "hanging", &|_| share.set(Mood::Hangs), &|_| {}, &|_| share.set(Mood::Well));
+        drop(line);
+    });
+}
+
+/// Starts the near engine of a line on a share that is bad: it takes calls, says `word`, and answers them once that is mended.
+fn starts_on(line: &Line, word: &str, breaks: &dyn Fn(&Path), mends: &dyn Fn(&Path)) {
+    let outbox = line.near.folder.join("out");
+    line.assert_works();
+    line.near.kill();
+    breaks(&outbox);
+    line.near.start_again();
+    assert_eq!(line.near.admin().get("/readyz").status, 200, "it takes calls");
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| line.door().post(&line.url("/echo"), b"begun on a bad share"));
+        let said = is_said(line, word, &|| {});
+        assert_ne!(said["remedy"], "", "{said}");
+        eventually("the call is in the log", || (line.near.statusz()["open_operations_total"] == 1).then_some(()));
+        let log = std::fs::read_to_string(line.near.log()).unwrap();
+        assert!(log.contains("cannot be used") || log.contains("did not answer"), "{log}");
+        mends(&outbox);
+        is_said(line, "good", &|| {});
+        assert_eq!(call.join().unwrap().expect_status(200).text(), "begun on a bad share");
+    });
+    line.assert_works();
+}
+
+#[test]
+fn an_engine_starts_while_its_outbox_is_gone() {
+    let line = Line::start(&Options::default());
+    starts_on(&line, "gone", &|outbox| std::fs::rename(outbox, away(outbox)).unwrap(), &|outbox| {
+        assert!(!outbox.exists(), "a folder was made where a mirror was expected");
+        std::fs::rename(away(outbox), outbox).unwrap();
+    });
+}
+
+#[test]
+fn an_engine_starts_while_its_outbox_is_read_only() {
+    with_mounts("shares::an_engine_starts_while_its_outbox_is_read_only", || {
+        let line = on_a_volume();
+        let remount = |how: &'static str| move |outbox: &Path| run("mount", &["-o", how], outbox);
+        starts_on(&line, "read_only", &remount("remount,ro"), &remount("remount,rw"));
+    });
+}
+
+#[test]
+fn an_engine_starts_while_its_outbox_is_full() {
+    with_mounts("shares::an_engine_starts_while_its_outbox_is_full", || {
+        let line = on_a_volume();
+        let fill = |outbox: &Path| drop(std::fs::write(outbox.join("ballast"), vec![b'x'; 5 << 20]));
+        starts_on(&line, "full", &fill, &|outbox| std::fs::remove_file(outbox.join("ballast")).unwrap());
+    });
+}
+
+#[test]
+fn an_engine_starts_while_its_outbox_hangs() {
+    with_mounts("shares::an_engine_starts_while_its_outbox_hangs", || {
+        if !fuse_is_there() {
+            return;
+        }
+        let (line, share) = on_an_odd_share();
+        starts_on(&line, "hanging", &|_| share.set(Mood::Hangs), &|_| share.set(Mood::Well));
         drop(line);
     });
 }
