@@ -18,7 +18,7 @@ use super::arrival::{Arrival, Closure, Verdict};
 use super::frames::{Pass, Reach, pass};
 use super::numbers::{Known, PacketKey, Status};
 use super::prefix::Verified;
-use super::tracked::{Open, Standing, State, Tracked};
+use super::tracked::{Open, Standing, State, Tracked, split};
 use super::work::Turn;
 use crate::limits::{COPIES_MAX, RETRY_MIN, WAIT_MAX, WAIT_MIN};
 use crate::mutation::{Mutation, mutated};
@@ -135,13 +135,14 @@ impl Inbox {
     }
 
     /// Another copy of a presence packet that was shown. Each engine that reads the folder finds copies in an order of its own: if each
-    /// removed all but its first one, nothing might be left. So one goes only if a copy of an earlier path stays, and none goes for
-    /// a file of which nothing was verified.
+    /// removed all but its first one, nothing might be left. So one goes only if a copy of an earlier name stays in the same folder, which
+    /// is one that they all read, and none goes for a file of which nothing was verified.
     pub(crate) fn shown_again(&mut self, turn: &Turn<'_, '_>, mut tracked: Tracked, key: PacketKey) {
         let shown = self.files.shown(key.life);
         let copies = shown.into_iter().filter_map(|id| self.files.get(id)).filter(|other| other.state.shows(&key));
+        let is_earlier = |other: &Tracked| split(&other.path).0 == split(&tracked.path).0 && other.path <= tracked.path;
         let (count, earlier) =
-            copies.fold((0, false), |(count, earlier), other| (count + 1, earlier || other.path <= tracked.path));
+            copies.fold((0, false), |(count, earlier), other| (count + 1, earlier || is_earlier(other)));
         if earlier || count >= COPIES_MAX || self.memory.presence_superseded(&key) {
             return self.dispose(turn.id, tracked, turn.now);
         }

@@ -62,6 +62,7 @@ fn what_once_went_wrong_does_not_go_wrong_again() {
         (2231, "beside a clone, the head of one request and the content and end of another passed for a whole one"),
         (2295, "after a restore, the head of one request and the end of another passed for a whole one"),
         (313, "two engines of a side each removed the copy of an announcement that the other one had kept"),
+        (1223, "an announcement went for a copy of it that lay where one engine alone reads"),
         (1462, "a call that had been executed was refused when it was sent again, as not executed"),
     ];
     for (seed, what) in found {

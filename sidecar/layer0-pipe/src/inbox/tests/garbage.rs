@@ -197,21 +197,34 @@ fn a_presence_file_stays_until_two_newer_ones_are_there_or_the_packet_lifetime_i
 fn of_the_copies_of_a_presence_file_every_reader_keeps_the_first_by_name() {
     let mut m = Mirrored::new(Profile::Copy);
     let (path, bytes) = m.world.publish(&presence(1));
-    let [earlier, later] = ["0 copy.hft", "zz copy.hft"];
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let [earlier, later] = ["0 copy", "zz copy"].map(|name| format!("{folder}/{name}.hft"));
     m.world.put(&path, &bytes);
     m.world.run(S);
-    m.world.put(later, &bytes);
+    m.world.put(&later, &bytes);
     m.world.run(S);
-    assert_eq!((m.there(&path), m.there(later)), (true, false));
-    m.world.put(earlier, &bytes);
+    assert_eq!((m.there(&path), m.there(&later)), (true, false));
+    m.world.put(&earlier, &bytes);
     m.world.run(S);
-    assert!(m.there(earlier), "another engine may have removed all but this one");
+    assert!(m.there(&earlier), "another engine may have removed all but this one");
     for number in [2, 3] {
         m.world.deliver(&presence(number));
         m.world.run(S);
     }
     m.world.run(MPL);
-    assert_eq!((m.there(earlier), m.there(&path)), (false, false));
+    assert_eq!((m.there(&earlier), m.there(&path)), (false, false));
+}
+
+/// Whoever may write files put a copy where one engine alone reads, and the genuine file went.
+#[test]
+fn a_presence_file_does_not_go_for_a_copy_that_others_do_not_read() {
+    let mut m = Mirrored::new(Profile::Copy);
+    let (path, bytes) = m.world.publish(&presence(1));
+    m.world.put("0 copy.hft", &bytes);
+    m.world.run(S);
+    m.world.put(&path, &bytes);
+    m.world.run(S);
+    assert!(m.there(&path));
 }
 
 #[test]
