@@ -26,6 +26,8 @@ struct Said {
     max_log_bytes: u64,
     max_exchanges: u64,
     pn_floor: u64,
+    /// The largest number of a packet of the peer, by which start of the engine: a start begins anew.
+    largest: (u64, u64),
     /// Everything that was ever acknowledged, cumulatively or not.
     held: RangeSet,
 }
@@ -266,6 +268,13 @@ impl Watch {
         if let Some(credit) = &planned.control.credit {
             check("log credit", &mut said.max_log_bytes, credit.max_log_bytes);
             check("exchanges", &mut said.max_exchanges, credit.max_exchanges);
+        }
+        if let Some(report) = &planned.control.packets {
+            let start = nodes[index].starts;
+            if said.largest.0 == start {
+                check("largest packet", &mut said.largest.1, report.largest);
+            }
+            said.largest = (start, report.largest);
         }
         if let Some(sack) = &planned.control.sack {
             said.held.union(sack);
