@@ -134,6 +134,11 @@ fn reads_stop_at_the_end(dir: &dyn Dir) {
     assert_eq!(dir.read_at("a", 10, &mut buf).unwrap(), 0);
     assert_eq!(dir.read_at("a", 1 << 40, &mut buf).unwrap(), 0);
     assert_eq!(dir.read_at("a", 0, &mut []).unwrap(), 0);
+    let file = dir.open_read("a").unwrap();
+    assert_eq!(file.read_vec(4, 20).unwrap(), buf[..6]);
+    assert_eq!(file.read_vec(4, 3).unwrap(), buf[..3]);
+    assert_eq!((file.read_vec(10, 5).unwrap(), file.read_vec(1 << 40, 5).unwrap()), (vec![], vec![]));
+    assert_eq!(file.read_vec(0, 0).unwrap(), [0; 0]);
     assert_eq!(dir.open_read("a").unwrap().len(), 10);
 }
 

@@ -317,6 +317,13 @@ impl ReadFile for MemReadFile {
         buf[..n].copy_from_slice(&rest[..n]);
         Ok(n)
     }
+
+    fn read_vec(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let contents = lock(&self.contents);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let rest = contents.get(start..).unwrap_or_default();
+        Ok(rest[..rest.len().min(len)].to_vec())
+    }
 }
 
 struct MemTempFile {

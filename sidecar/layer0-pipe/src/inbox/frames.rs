@@ -77,10 +77,9 @@ pub(crate) fn pass(
             open.resume = Some(index);
             break;
         }
-        let mut bytes = vec![0; entry.stored_len as usize];
-        let got = file.read_at(*at, &mut bytes)?;
-        pass.read += got as u64;
-        bytes.truncate(got); // shorter if the file shrank: then its length is wrong, and so is the frame
+        // Shorter if the file shrank: then its length is wrong, and so is the frame.
+        let mut bytes = file.read_vec(*at, entry.stored_len as usize)?;
+        pass.read += bytes.len() as u64;
         cursor = index + 1;
         open.attempted = open.attempted.max(cursor);
         let opened = open.table.opener.open(u64::from(index), entry, &mut bytes);
