@@ -199,7 +199,7 @@ impl Folder {
             remedy: condition.remedy(),
             since_ms: seen.since_ms,
             checked_ms_ago: seen.last.as_ref().map(|look| millis(look.at.elapsed())),
-            took_ms: seen.last.as_ref().map(|look| look.took.as_secs_f64() * 1e3),
+            took_ms: seen.last.as_ref().map(|look| millis_and_micros(look.took)),
             checks_good: seen.good,
             checks_bad: seen.bad,
         }
@@ -208,6 +208,11 @@ impl Folder {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Milliseconds with three decimals, and no digits that were never measured.
+fn millis_and_micros(time: Duration) -> f64 {
+    f64::from(u32::try_from(time.as_micros()).unwrap_or(u32::MAX)) / 1e3
 }
 
 fn millis(time: Duration) -> u64 {
