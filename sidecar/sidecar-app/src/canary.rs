@@ -15,8 +15,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use disk::dir::{CHECK_BEGIN, Dir, DirError, EntryKind, StdDir};
+use sidecar_config::Profile;
 
 use crate::driver::{Event, unix_ms};
+use crate::habits::Habits;
 use crate::pipe::OutboxEvent;
 use crate::status::{FolderCondition, FolderView};
 
@@ -38,6 +40,8 @@ pub struct Folder {
     writes: bool,
     /// It was the top of a mount when the engine started.
     was_mount: bool,
+    /// What becomes of packets in it.
+    habits: Option<Habits>,
     seen: Mutex<Seen>,
     call: Mutex<Option<Call>>,
     called: Condvar,
@@ -79,7 +83,20 @@ impl Folder {
     #[must_use]
     pub fn at(name: &'static str, root: &Path, writes: bool, was_mount: bool) -> Self {
         let (seen, call, called) = (Mutex::default(), Mutex::default(), Condvar::new());
-        Self { name, root: root.to_owned(), writes, was_mount, seen, call, called }
+        Self { name, root: root.to_owned(), writes, was_mount, habits: None, seen, call, called }
+    }
+
+    /// The same folder, where packets lie that a mirror of this profile carries.
+    #[must_use]
+    pub fn carried(self, profile: Profile) -> Self {
+        Self { habits: Some(Habits::new(profile)), ..self }
+    }
+
+    /// A packet in it is not needed any more: it was removed, or was not there. While the folder itself is away that says nothing.
+    pub fn packet_removed(&self, stayed: bool) {
+        if let Some(habits) = self.habits.as_ref().filter(|_| stayed || self.root.exists()) {
+            habits.removed(stayed);
+        }
     }
 
     /// Is it still the top of a mount, if it was one at the start?
@@ -202,6 +219,7 @@ impl Folder {
             took_ms: seen.last.as_ref().map(|look| millis_and_micros(look.took)),
             checks_good: seen.good,
             checks_bad: seen.bad,
+            profile_advice: self.habits.as_ref().and_then(Habits::advice),
         }
     }
 

@@ -152,7 +152,7 @@ impl Engine {
         let proxy = bind("listen.proxy", config.listen.proxy).await?;
         let admin = bind("listen.admin", config.listen.admin).await?;
         let (health, stop) = (Arc::new(admin::Health::default()), CancellationToken::new());
-        let folders = preflight.watched();
+        let folders = preflight.watched(&config);
         health.set_folders(folders.to_vec());
         let (folder, owner) = (config.state.folder.clone(), *preflight.me.as_bytes());
         let pool = config.state.receive_pool.as_u64();

@@ -18,6 +18,7 @@ pub mod egress;
 pub mod engine;
 pub mod entry;
 pub mod exchange;
+pub mod habits;
 pub mod ingress;
 pub mod interception;
 pub mod logging;

@@ -237,6 +237,12 @@ impl OutboxDesk<'_> {
             let (recipient, pn) = (job.plan.recipient, job.plan.pn);
             return Some(OutboxEvent::Failed { recipient, pn, error: PublishError::Io(error) });
         }
+        if let OutboxJob::Remove { recipient, incarnation, pn } = job {
+            if let Some(stayed) = remove(&self.outbox, recipient, incarnation, pn) {
+                self.folder.packet_removed(stayed);
+            }
+            return None;
+        }
         do_job(&self.outbox, log, now, job)
     }
 
@@ -286,12 +292,19 @@ pub fn do_job(outbox: &Outbox, log: &LogReader, now: Duration, job: OutboxJob) -
             Err(error) => tracing::debug!(%recipient, %error, "its packets go by age: they could not be removed"),
         },
         OutboxJob::Remove { recipient, incarnation, pn } => {
-            if let Err(error) = outbox.remove(recipient, incarnation, pn) {
-                tracing::debug!(%recipient, pn = pn.get(), %error, "a packet could not be removed from the outbox");
-            }
+            let _stayed = remove(outbox, recipient, incarnation, pn);
         }
     }
     None
+}
+
+/// Removes a packet; true if it was there, `None` if that could not be done.
+fn remove(outbox: &Outbox, recipient: EndpointId, incarnation: Incarnation, pn: PacketNumber) -> Option<bool> {
+    let removed = outbox.remove(recipient, incarnation, pn);
+    if let Err(error) = &removed {
+        tracing::debug!(%recipient, pn = pn.get(), %error, "a packet could not be removed from the outbox");
+    }
+    removed.ok()
 }
 
 /// Runs the inbox until it is told to stop or the driver is gone.

@@ -93,8 +93,9 @@ impl Preflight {
 
 impl Preflight {
     /// The outbox and the inbox, for their canaries.
-    pub fn watched(&self) -> [Arc<Folder>; 2] {
-        [Arc::new(self.outbox.watched("outbox")), Arc::new(self.inbox.watched("inbox"))]
+    pub fn watched(&self, config: &Config) -> [Arc<Folder>; 2] {
+        let outbox = self.outbox.watched("outbox").carried(config.mirror.profile);
+        [Arc::new(outbox), Arc::new(self.inbox.watched("inbox"))]
     }
 
     /// Who the engine is.

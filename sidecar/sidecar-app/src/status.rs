@@ -17,6 +17,7 @@ mod server;
 
 use std::collections::BTreeMap;
 
+use crate::habits::advice_for_inbox;
 use layer0_pipe::{CUT_POSITIONS, Counters};
 use layer2_http::{OperationView, State};
 use serde::Serialize;
@@ -123,6 +124,9 @@ impl EngineStatus {
 
     /// Renews every peer's diagnosis from what is known of the others and of the folders. Call it once all fields are set.
     pub fn diagnose(&mut self) {
+        for folder in self.folders.iter_mut().filter(|found| found.folder == "inbox") {
+            folder.profile_advice = advice_for_inbox(self.inbox.reappeared);
+        }
         let alive = self.peers.iter().filter(|peer| peer.alive == Liveness::Alive).count();
         let surroundings = Surroundings {
             outbox_failure: self.folder_trouble("outbox").or_else(|| self.outbox_failure.clone()),

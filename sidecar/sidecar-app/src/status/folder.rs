@@ -110,6 +110,9 @@ pub struct FolderView {
     pub checks_good: u64,
     /// Looks since the start that did not.
     pub checks_bad: u64,
+    /// What the mirror does against `mirror.profile`, and which profile fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile_advice: Option<&'static str>,
 }
 
 impl FolderView {

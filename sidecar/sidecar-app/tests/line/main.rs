@@ -31,6 +31,7 @@ mod forgotten;
 mod garbage;
 mod gates;
 mod h2c;
+mod habits;
 mod harness;
 mod http;
 mod idempotency;
