@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 
 use disk::log::Position;
+use layer2_http::bhttp::SectionLimit;
+use layer2_http::head::RequestHead;
 use wire::record::{RecordHeader, kind};
 use wire::{Digest, Seq};
 
@@ -172,6 +174,11 @@ impl KeptRequest {
         self.appended = Vec::new();
         (self.released_bytes, self.broken) = (0, true);
     }
+}
+
+/// The head of a request of mine, from its record in the log: whatever bound it was taken under, it was taken.
+pub(super) fn own_head(payload: &[u8]) -> Option<RequestHead> {
+    RequestHead::decode_within(payload, SectionLimit::new(usize::MAX)).ok()
 }
 
 /// What became of a record that was appended.

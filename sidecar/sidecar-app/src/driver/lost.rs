@@ -9,8 +9,6 @@ use std::collections::BTreeMap;
 
 use disk::log::Position;
 use layer1_replication::PeerEvent;
-use layer2_http::bhttp::SectionLimit;
-use layer2_http::head::RequestHead;
 use layer2_http::near::{NearEntry, Operations};
 use layer2_http::operation::{Executed, OperationId, State};
 use layer2_http::problem::ProblemKind;
@@ -19,7 +17,8 @@ use wire::{EndpointId, Seq, StreamId};
 
 use super::Driver;
 use super::closing::{Circumstances, Fate, Moving};
-use super::kept::KeptRequest;
+use super::kept::{KeptRequest, own_head};
+use super::near::problem_of;
 use super::recover::Gathered;
 use super::slot::{NearCall, Writing};
 use crate::command::{Found, Lane};
@@ -175,7 +174,7 @@ impl Driver {
     pub(super) fn was_attempted(&mut self, request: &KeptRequest) -> bool {
         let head = request.records().next().filter(|(found, _)| found.head.kind == kind::HEAD);
         let payload = head.and_then(|(found, _)| self.journal.payload_if_held(found));
-        let head = payload.and_then(|payload| RequestHead::decode_within(&payload, SectionLimit::new(usize::MAX)).ok());
+        let head = payload.and_then(|payload| own_head(&payload));
         head.is_none_or(|head| head.envelope.attempts_before() > 0)
     }
 
@@ -183,8 +182,9 @@ impl Driver {
     pub(super) fn resume_responses(&mut self, responses: BTreeMap<OperationId, (EndpointId, Spool)>) {
         for (operation, (peer, spool)) in responses {
             let Some(stream) = spool.streams().next() else { continue };
-            let head = spool.first(stream);
-            if head.and_then(|head| self.answered_operation(&head)).is_some_and(|answered| answered != operation) {
+            let head = spool.first(stream).and_then(|first| self.response_head(&first));
+            let answered = head.as_ref().and_then(|head| head.envelope.operation);
+            if answered.is_some_and(|answered| answered != operation) {
                 for found in spool.records() {
                     self.journal.unpin(found.position);
                 }
@@ -195,11 +195,11 @@ impl Driver {
             let lane = self.archive.lane_after_restart(Lane { peer, stream, epoch: 0 });
             self.archive.insert(lane, operation, spool, true);
             self.results.insert(operation, lane);
-            if let Some((status, problem)) = head.and_then(|found| self.response_head(&found)) {
-                if let Some(entry) = self.near.on_response_head(operation, status, self.host.unix_ms_signed()) {
+            if let Some(head) = head {
+                if let Some(entry) = self.near.on_response_head(operation, head.status, self.host.unix_ms_signed()) {
                     self.note_near(&entry);
                 }
-                self.response_ready(operation, problem);
+                self.response_ready(operation, problem_of(&head));
             }
             if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
                 self.note_near(&entry);

@@ -162,20 +162,18 @@ impl Driver {
         self.journal.note(entry.kind(), &entry.encode(), false);
     }
 
-    /// Whether a record is the head of a response to another operation than the one that its stream belongs to.
-    pub(super) fn answers_another(&mut self, peer: EndpointId, found: &Found) -> bool {
-        let request = StreamId::request(found.head.stream.exchange());
-        if found.head.stream.is_request() || found.head.kind != kind::HEAD {
-            return false;
-        }
-        let Some(operation) = self.near_call(peer, request).map(|call| call.operation) else { return false };
-        self.answered_operation(found).is_some_and(|answered| answered != operation)
+    /// The head of a response, if that is what the record is.
+    pub(super) fn response_head(&mut self, found: &Found) -> Option<ResponseHead> {
+        let is_head = !found.head.stream.is_request() && found.head.kind == kind::HEAD;
+        let payload = is_head.then(|| self.journal.payload(found))??;
+        ResponseHead::decode(&payload).ok()
     }
 
-    /// The operation that the head of a response answers, as the far side says.
-    pub(super) fn answered_operation(&mut self, head: &Found) -> Option<OperationId> {
-        let payload = self.journal.payload(head)?;
-        ResponseHead::decode(&payload).ok()?.envelope.operation
+    /// Whether this head of a response answers another operation than the one that its stream belongs to.
+    pub(super) fn answers_another(&mut self, peer: EndpointId, found: &Found, head: Option<&ResponseHead>) -> bool {
+        let request = StreamId::request(found.head.stream.exchange());
+        let Some(answered) = head.and_then(|head| head.envelope.operation) else { return false };
+        self.near_call(peer, request).is_some_and(|call| call.operation != answered)
     }
 
     /// The far side answers what was never asked here under this number: nobody may get that, and the pair halts.
@@ -189,14 +187,20 @@ impl Driver {
         slot.wake_reader(stream);
     }
 
-    /// A record of a response arrived.
-    pub(super) fn response_arrived(&mut self, peer: EndpointId, request: StreamId, found: &Found) {
+    /// A record of a response arrived, with what it says if it is the head.
+    pub(super) fn response_arrived(
+        &mut self,
+        peer: EndpointId,
+        request: StreamId,
+        found: &Found,
+        head: Option<&ResponseHead>,
+    ) {
         let now = self.host.now();
         let Some(slot) = self.slots.get_mut(&peer) else { return };
         let Some(call) = slot.near_calls.get(&request) else { return };
         let (operation, response, retain) = (call.operation, call.response, call.retain);
-        if found.head.kind == kind::HEAD {
-            self.response_head_arrived(peer, request, operation, found);
+        if let Some(head) = head {
+            self.response_head_arrived(peer, request, operation, head);
         } else if found.head.kind == kind::DATA
             && let Some(call) = self.near_call(peer, request)
         {
@@ -211,27 +215,20 @@ impl Driver {
         }
     }
 
-    fn response_head_arrived(&mut self, peer: EndpointId, request: StreamId, operation: OperationId, found: &Found) {
-        let Some((status, problem)) = self.response_head(found) else { return };
-        if let Some(entry) = self.near.on_response_head(operation, status, self.host.unix_ms_signed()) {
+    fn response_head_arrived(
+        &mut self,
+        peer: EndpointId,
+        request: StreamId,
+        operation: OperationId,
+        head: &ResponseHead,
+    ) {
+        if let Some(entry) = self.near.on_response_head(operation, head.status, self.host.unix_ms_signed()) {
             self.note_near(&entry);
         }
+        let problem = problem_of(head);
         if let Some(call) = self.near_call(peer, request) {
             call.problem = problem.map(|problem| egress::of_attempt(problem, 1 + u32::from(call.sent_before)));
         }
-    }
-
-    /// The status of a response, and the problem that it stands for if it is not the upstream's.
-    pub(super) fn response_head(&mut self, found: &Found) -> Option<(u16, Option<Problem>)> {
-        let head = self.journal.payload(found).and_then(|payload| ResponseHead::decode(&payload).ok())?;
-        let problem = head.envelope.problem.as_deref().map(|slug| {
-            let kind = ProblemKind::from_slug(slug).unwrap_or(ProblemKind::Internal);
-            let mut problem = Problem::new(kind, "");
-            problem.status = head.status;
-            problem.executed = head.envelope.executed;
-            problem
-        });
-        Some((head.status, problem))
     }
 
     /// The whole response is in the log.
@@ -484,6 +481,15 @@ impl Driver {
     pub(super) fn near_call(&mut self, peer: EndpointId, request: StreamId) -> Option<&mut NearCall> {
         self.slots.get_mut(&peer)?.near_calls.get_mut(&request)
     }
+}
+
+/// The problem that a response stands for, if it is not the upstream's.
+pub(super) fn problem_of(head: &ResponseHead) -> Option<Problem> {
+    let kind = ProblemKind::from_slug(head.envelope.problem.as_deref()?).unwrap_or(ProblemKind::Internal);
+    let mut problem = Problem::new(kind, "");
+    problem.status = head.status;
+    problem.executed = head.envelope.executed;
+    Some(problem)
 }
 
 /// Is it harmless to make this call twice? By its method, or because it has a key; what the far side's rules say is not known.

@@ -83,7 +83,8 @@ impl Driver {
             slot.give_up(now, vec![found], &mut self.journal);
             return;
         }
-        if self.answers_another(peer, &found) {
+        let head = self.response_head(&found);
+        if self.answers_another(peer, &found, head.as_ref()) {
             self.refuse_answer(peer, found);
             return;
         }
@@ -98,7 +99,7 @@ impl Driver {
             self.forget_far_if_ended(peer, stream);
         } else {
             let request = StreamId::request(stream.exchange());
-            self.response_arrived(peer, request, &found);
+            self.response_arrived(peer, request, &found, head.as_ref());
             if let Some(slot) = self.slots.get_mut(&peer) {
                 // A response may only become complete by what just arrived.
                 slot.wake_reader(stream);

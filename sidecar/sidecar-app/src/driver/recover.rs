@@ -526,8 +526,9 @@ impl Driver {
         let now = self.host.now();
         let response = request.response_of();
         let Some(first) = self.slots.get(&peer).and_then(|slot| slot.spool.first(response)) else { return };
-        if !self.answers_another(peer, &first) {
-            self.response_arrived(peer, request, &first);
+        let head = self.response_head(&first);
+        if !self.answers_another(peer, &first, head.as_ref()) {
+            self.response_arrived(peer, request, &first, head.as_ref());
             return;
         }
         // It was refused, and the crash came before what follows from that.

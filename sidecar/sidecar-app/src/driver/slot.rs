@@ -9,8 +9,6 @@ use bytes::Bytes;
 use disk::log::{LogError, Position};
 use layer0_pipe::{FileId, PacketPlan, PlannedRecord};
 use layer1_replication::{AppendError as Refusal, Entry, Peer, PersistToken, ReceivedMeta, Timestamp, Transmit};
-use layer2_http::bhttp::SectionLimit;
-use layer2_http::head::RequestHead;
 use layer2_http::operation::OperationId;
 use layer2_http::problem::Problem;
 use tokio::sync::oneshot;
@@ -23,7 +21,7 @@ use super::closing::Moving;
 use super::far_time::Asked;
 use super::forget::Silence;
 use super::journal::Journal;
-use super::kept::{Kept, KeptRequest};
+use super::kept::{Kept, KeptRequest, own_head};
 use super::progress::Tally;
 use crate::command::{AppendError, Found, Lane, Outgoing, ReadReply};
 use crate::entry::{EngineEntry, SentPlace};
@@ -603,8 +601,7 @@ impl Slot {
 
 /// A request's head as it goes after an attempt that may have arrived: the far side may have forgotten that one.
 fn next_attempt(record: &Found, payload: &[u8]) -> Option<Bytes> {
-    let mut head = (record.head.kind == kind::HEAD)
-        .then(|| RequestHead::decode_within(payload, SectionLimit::new(usize::MAX)).ok())??;
+    let mut head = (record.head.kind == kind::HEAD).then(|| own_head(payload))??;
     head.envelope.attempt = Some(head.envelope.attempts_before().saturating_add(2));
     head.encode().ok()
 }

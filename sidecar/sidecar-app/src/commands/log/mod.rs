@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use disk::log::LogFiles;
+use serde::Serialize;
 
 /// Look at the log in a state folder, without changing it.
 ///
@@ -97,6 +98,23 @@ fn run(command: &LogCommand, out: &mut dyn Write) -> Result<bool> {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Looks at the log in a state folder, and tells what was found as text or as one JSON document.
+fn report<R: Serialize>(
+    (dir, json): (&Path, bool),
+    look: impl FnOnce(&Path, &LogFiles) -> R,
+    print: impl FnOnce(&R, &mut dyn Write) -> Result<()>,
+    out: &mut dyn Write,
+) -> Result<R> {
+    let report = look(dir, &open(dir)?);
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &report)?;
+        writeln!(out)?;
+    } else {
+        print(&report, out)?;
+    }
+    Ok(report)
 }
 
 /// Opens the log of a state folder for looking.

@@ -95,15 +95,7 @@ struct ResultLine {
 
 /// Runs the subcommand; true if nothing was damaged.
 pub(super) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> Result<bool> {
-    let files = super::open(dir)?;
-    let report = look(dir, &files);
-    if json {
-        serde_json::to_writer_pretty(&mut *out, &report)?;
-        writeln!(out)?;
-    } else {
-        print(&report, out)?;
-    }
-    Ok(report.whole)
+    Ok(super::report((dir, json), look, print, out)?.whole)
 }
 
 fn look(dir: &Path, files: &LogFiles) -> Report {

@@ -70,15 +70,7 @@ impl From<Finding> for Found {
 
 /// Runs the subcommand; true if the log is whole.
 pub(super) fn run(dir: &Path, json: bool, out: &mut dyn Write) -> Result<bool> {
-    let files = super::open(dir)?;
-    let report = look(dir, &files);
-    if json {
-        serde_json::to_writer_pretty(&mut *out, &report)?;
-        writeln!(out)?;
-    } else {
-        print(&report, out)?;
-    }
-    Ok(report.whole)
+    Ok(super::report((dir, json), look, print, out)?.whole)
 }
 
 fn look(dir: &Path, files: &LogFiles) -> Report {
