@@ -33,6 +33,12 @@ impl Peer {
         self.association.closed().contains(life)
     }
 
+    /// Cost of records of the peer that hold credit: taken here, and still needed.
+    #[must_use]
+    pub const fn unconsumed_bytes(&self) -> u64 {
+        self.pair.grant.charged.saturating_sub(self.pair.grant.consumed)
+    }
+
     /// A snapshot to look at. `now` only dates it.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> PeerStatus {
@@ -92,7 +98,7 @@ impl Peer {
             credit_exchanges: (pair.credit.given.max_exchanges, pair.streams.next_exchange - 1),
             granted_log: (pair.grant.given.max_log_bytes, pair.grant.charged),
             granted_exchanges: (pair.grant.given.max_exchanges, pair.grant.exchange_highest),
-            unconsumed_bytes: pair.grant.charged.saturating_sub(pair.grant.consumed),
+            unconsumed_bytes: self.unconsumed_bytes(),
             peer_software: counts.peer_software.clone(),
         }
     }

@@ -26,8 +26,6 @@ use crate::entry::EngineEntry;
 use crate::mutation::{Mutation, mutated};
 use crate::{egress, exchange};
 
-/// Octets of a request that are kept so that it can be tried again after a crash.
-const REPLAY_BYTES_MAX: u64 = 1024 * 1024;
 /// Round trips longer than this make a request wait until it is whole: an upstream would close the connection otherwise.
 const CUT_THROUGH_RTT_US: u64 = 5_000_000;
 /// When a call for which the journal of executions had no room may be tried again, in seconds.
@@ -93,6 +91,7 @@ impl Driver {
             cancelled: cancelled.clone(),
             asked,
             dispatched: known == Some(operation),
+            read_to: 0,
             request_read: false,
             response_ended: false,
         };
@@ -171,14 +170,6 @@ impl Driver {
         self.response_finished(peer, response);
     }
 
-    /// True when half of what the far side may send ahead is used up.
-    fn pool_is_tight(&self, peer: EndpointId) -> bool {
-        self.slots.get(&peer).is_some_and(|slot| {
-            let unconsumed = slot.peer.status(self.host.now()).unconsumed_bytes;
-            unconsumed >= self.settings.replication.receive_pool_bytes / 2
-        })
-    }
-
     /// Ends a request that cannot be read: it was not executed.
     pub(super) fn refuse(&mut self, peer: EndpointId, request: StreamId) {
         let now = self.host.now();
@@ -215,6 +206,7 @@ impl Driver {
                 }
                 self.tell_executing(lane, operation, attempt_in_all);
                 self.journal.when_durable(WhenDurable::Dispatched(reply));
+                self.give_up_read(lane.peer, lane.stream);
             }
             // The reply is dropped: the egress sends nothing.
             Err(error) => {
@@ -295,25 +287,6 @@ impl Driver {
             slot.peer.stop_sending(now, lane.stream, code::NONE);
         }
         self.close_far_if_over(lane.peer, lane.stream);
-    }
-
-    /// Gives up what was read of a request, unless it may be needed again.
-    pub(super) fn request_read_to(&mut self, lane: Lane, offset: u64) {
-        let now = self.host.now();
-        // Until its dispatch mark stands, a restart begins the request anew and needs all of it.
-        if self.far.by_stream(&lane.peer, lane.stream).is_none() {
-            return;
-        }
-        let tight = self.pool_is_tight(lane.peer);
-        let keep_max = REPLAY_BYTES_MAX.min(self.settings.replication.stream_window_bytes / 2);
-        let Some(slot) = self.slots.get_mut(&lane.peer) else { return };
-        let Some(call) = slot.far_calls.get_mut(&lane.stream) else { return };
-        if call.replayable && (tight || offset > keep_max) {
-            call.replayable = false;
-        }
-        if !call.replayable {
-            slot.take_below(now, lane.peer, lane.stream, offset, &mut self.journal);
-        }
     }
 
     /// A request was reset by its caller.

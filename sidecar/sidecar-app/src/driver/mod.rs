@@ -39,6 +39,7 @@ mod peer_events;
 mod pipe_events;
 mod progress;
 mod recover;
+mod relief;
 mod report;
 mod shown;
 mod slot;

@@ -107,6 +107,7 @@ impl Driver {
             self.close_near_if_over(peer, request);
             self.close_orphan_if_ended(peer, stream);
         }
+        self.relieve(peer);
     }
 
     /// A response that belongs to no call any more is closed when its end is here.

@@ -138,6 +138,8 @@ pub(super) struct FarCall {
     pub(super) asked: Asked,
     /// Its dispatch mark stands.
     pub(super) dispatched: bool,
+    /// Offset that the egress has read to.
+    pub(super) read_to: u64,
     /// The egress gave its reader back.
     pub(super) request_read: bool,
     /// The response has its FIN or its reset.

@@ -132,3 +132,67 @@ fn an_attempt_after_one_that_may_have_arrived_does_not_vouch_for_it() {
     bench.driver.settle().unwrap();
     assert!(answer.try_recv().is_ok());
 }
+
+/// Settings of a receive pool that three large records fill by more than half.
+fn with_little_room() -> Settings {
+    let mut settings = allowing_everything();
+    settings.replication.receive_pool_bytes = 300_000;
+    settings
+}
+
+/// The head and the first large record of a request that may be repeated.
+fn begun(far: &mut Far, n: u8) -> StreamId {
+    let request = far.peer.open_exchange();
+    far.append(request, kind::HEAD, request_head(operation(n), "PUT", None));
+    far.append(request, kind::DATA, vec![n; 60_000].into());
+    request
+}
+
+#[test]
+fn requests_that_held_the_pool_stopped_every_other_stream() {
+    let mut bench = Bench::start_with(&MemStorage::new(), with_little_room());
+    let mut far = Far::new(DEFAULT, 3, 1);
+    bench.talk(&mut far);
+    let (first, second) = (begun(&mut far, 1), begun(&mut far, 2));
+    bench.talk(&mut far);
+    let executions = [bench.egress.try_recv().unwrap(), bench.egress.try_recv().unwrap()];
+    for (request, execution) in [first, second].into_iter().zip(&executions) {
+        let lane = bench.driver.slots[&DEFAULT].lane(DEFAULT, request);
+        // What is read before the mark stands is kept, and so is all of it while there is room.
+        bench.driver.request_read_to(lane, 60_000);
+        bench.driver.dispatch(lane, execution.attempt, oneshot::channel().0);
+    }
+    let held = |bench: &Bench| bench.driver.slots[&DEFAULT].peer.unconsumed_bytes();
+    assert!(held(&bench) > 120_000);
+    // Neither of them says anything more: it is another stream that needs the room.
+    begun(&mut far, 3);
+    bench.talk(&mut far);
+    assert!(held(&bench) < 150_000, "{}", held(&bench));
+    assert!(!bench.driver.slots[&DEFAULT].far_calls[&first].replayable);
+    assert!(bench.driver.slots[&DEFAULT].far_calls[&second].replayable, "no more is given up than is needed");
+}
+
+#[test]
+fn a_request_that_waited_to_be_whole_held_the_room_that_its_rest_needed() {
+    let mut bench = Bench::start_with(&MemStorage::new(), with_little_room());
+    let mut far = Far::new(DEFAULT, 3, 1);
+    bench.talk(&mut far);
+    for n in 10..20 {
+        bench.call(n, "GET", None, false);
+        let asked = bench.send();
+        bench.host.pass(20 * SEC);
+        far.receive(&asked);
+        let files = far.send();
+        bench.receive(&files);
+    }
+    let slow = bench.driver.slots[&DEFAULT].peer.round_trip().unwrap();
+    assert!(slow > 5 * SEC, "{slow:?}");
+    begun(&mut far, 1);
+    begun(&mut far, 2);
+    bench.talk(&mut far);
+    assert!(bench.egress.try_recv().is_err(), "a slow link makes them wait until they are whole");
+    begun(&mut far, 3);
+    bench.talk(&mut far);
+    let begun: Vec<_> = std::iter::from_fn(|| bench.egress.try_recv().ok()).collect();
+    assert_eq!(begun.len(), 3, "only who reads them makes room");
+}

@@ -131,6 +131,7 @@ fn whose_call_is_under_way_makes_no_room_and_is_forgotten_in_time() {
         asked: crate::driver::far_time::Asked::default(),
         cancelled: CancellationToken::new(),
         dispatched: true,
+        read_to: 0,
         request_read: true,
         response_ended: false,
     };

@@ -295,6 +295,7 @@ fn draining_is_said_before_it_is_answered_and_what_is_under_way_may_end() {
         asked: crate::driver::far_time::Asked::default(),
         cancelled: CancellationToken::new(),
         dispatched: true,
+        read_to: 0,
         request_read: true,
         response_ended: false,
     };
