@@ -112,7 +112,13 @@ async fn leave(
             outgoing.data(next, false).await?;
         }
         buffer.reserve(READ_BYTES_MAX);
-        if from.read_buf(&mut buffer).await? == 0 {
+        let count = match from.read_buf(&mut buffer).await {
+            // TLS that ends without saying so, as many servers' does. Only WebSockets have their TLS ended here, and whether one was
+            // cut their own Close frame tells; a reset would take that frame back.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+            count => count?,
+        };
+        if count == 0 {
             passed.note();
             return Ok(outgoing.finish().await?);
         }
