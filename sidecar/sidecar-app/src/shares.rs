@@ -2,8 +2,8 @@
 //!
 //! A running engine survives a share that is gone, read-only, full or hanging: calls are taken into the log, and the canary says what is
 //! wrong and what helps. So does one that starts while its share is away, or its node would have to wait for a machine that nobody here
-//! controls. A file where a folder was named never becomes one by itself: that is refused. `hoft config check` refuses whatever does
-//! not work right now, because whoever asks wants to know.
+//! controls. A file where a folder was named never becomes one by itself, and neither does a folder whose owner keeps this process out:
+//! those are refused. `hoft config check` refuses whatever does not work right now, because whoever asks wants to know.
 //!
 //! Invariants: nothing here waits for a share for longer than [`PATIENCE`]; nothing is changed but for the file that tells whether a
 //! folder can be written. Test to read first: `a_share_that_is_away_is_no_mistake`, and `tests/line/shares`.
@@ -41,6 +41,17 @@ pub struct Share {
     writes: bool,
 }
 
+/// Whether it does not go away by itself: a file in place of a folder, or one that is another's.
+fn is_mistake(error: &DirError) -> bool {
+    match error {
+        DirError::NotADirectory { .. } => true,
+        DirError::Unreadable { source, .. } | DirError::NotWritable { source, .. } => {
+            source.kind() == std::io::ErrorKind::PermissionDenied
+        }
+        _ => false,
+    }
+}
+
 /// What a look found.
 struct Found {
     works: Result<(), DirError>,
@@ -68,9 +79,7 @@ impl Share {
             };
         };
         match found.works {
-            Err(error) if demand == Demand::Working || matches!(error, DirError::NotADirectory { .. }) => {
-                Err(format!("{field}: {error}"))
-            }
+            Err(error) if demand == Demand::Working || is_mistake(&error) => Err(format!("{field}: {error}")),
             // The canary says so, again and again until it is well.
             Err(_) | Ok(()) => Ok(Self { is_network: found.is_network, is_mount: found.is_mount, ..share }),
         }
