@@ -60,7 +60,7 @@ pub(super) async fn answer(ingress: &Ingress, request: &Request<Incoming>) -> Re
             Ok(json(200, serde_json::to_vec(&letters).unwrap_or_default()))
         }
         (_, "") => Err(Problem::method_not_allowed("GET, HEAD")),
-        (&Method::DELETE, name) => {
+        (&Method::DELETE, name) if !name.ends_with("/retry") => {
             let (id, line) = parse_letter(name).ok_or_else(|| unknown(name))?;
             let removed = ingress.driver.drop_callback(id, line).await.map_err(operations::stopping)?;
             if removed { Ok(json(204, Vec::new())) } else { Err(unknown(name)) }
