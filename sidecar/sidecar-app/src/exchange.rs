@@ -327,6 +327,11 @@ impl RecordWriter {
         self.append(trailers).await
     }
 
+    /// What would end the stream now.
+    pub fn fin(&self) -> Fin {
+        self.body.fin()
+    }
+
     /// Ends the stream: length and digest of its content. Returns when that is in the log.
     ///
     /// # Errors

@@ -212,7 +212,7 @@ async fn write(shared: &Rc<Shared>, plan: &Plan, mut writer: RecordWriter) {
         return;
     }
     if let Some(rng) = &plan.false_end {
-        return liars::end_falsely(shared, rng, plan.request_len, writer).await;
+        return liars::end_falsely(shared, rng, writer, liars::Role::Caller).await;
     }
     let _ = writer.finish().await;
 }

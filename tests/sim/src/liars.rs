@@ -1,5 +1,5 @@
 //! A peer that is wrong about its own streams: it ends one with a length or a digest that its content does not have, as a faulty program
-//! or one that lost a part of a body would.
+//! or one that lost a part of a body would, or with the end of the same content under another head.
 //!
 //! Every frame of such a stream verifies, so nothing but the comparison at its end can tell. Invariants: it draws from numbers of its own,
 //! so that all other seeds have the histories that they had; who ends a stream falsely is known to the oracle, and whoever takes such a
@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use layer2_http::fin::Fin;
 use sidecar_app::exchange::RecordWriter;
-use wire::record::kind;
+use wire::record::{Bound, kind};
 
 use crate::faults::Fault;
 use crate::options::{POISON_EVERY, TAIL_EVERY};
@@ -22,6 +22,15 @@ const FALSE_PERCENT: u64 = 8;
 /// Names the generator of this file.
 const NAME: u64 = 0x11a5;
 
+/// Who ends a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Of a request.
+    Caller,
+    /// Of a response.
+    Upstream,
+}
+
 /// Whether a stream gets a false end. Draws nothing from `rng`.
 #[must_use]
 pub fn is_false(shared: &Shared, rng: &Rng) -> bool {
@@ -30,19 +39,25 @@ pub fn is_false(shared: &Shared, rng: &Rng) -> bool {
     !other && seed % LIARS_EVERY == 7 && rng.split(NAME).percent(FALSE_PERCENT)
 }
 
-/// Ends a stream of so many octets falsely.
-pub async fn end_falsely(shared: &Shared, rng: &Rng, len: u64, mut writer: RecordWriter) {
+/// Ends a stream falsely.
+pub async fn end_falsely(shared: &Shared, rng: &Rng, mut writer: RecordWriter, role: Role) {
     shared.count(Fault::FalseEnd);
-    let _ = writer.head(kind::FIN, false_end(rng, len)).await;
+    // A calling engine names the head of each attempt itself.
+    let bound = writer.fin().bound.filter(|_| role == Role::Upstream);
+    let fin = false_end(rng, Fin { bound, ..writer.fin() });
+    let _ = writer.head(kind::FIN, Bytes::copy_from_slice(&fin.encode())).await;
 }
 
-fn false_end(rng: &Rng, len: u64) -> Bytes {
+fn false_end(rng: &Rng, fin: Fin) -> Fin {
     let mut rng = rng.split(NAME + 1);
     let mut digest = [0; 32];
     rng.fill(&mut digest);
-    // Of a body that was cut short, or of another one.
-    let content_length = if rng.percent(50) { len + rng.between(1, 1_000) } else { len };
-    Bytes::copy_from_slice(&Fin { content_length, digest, bound: None }.encode())
+    // Of a message with another head, of a body that was cut short, or of another one.
+    if let Some(bound) = fin.bound.filter(|_| rng.percent(50)) {
+        return Fin { bound: Some(Bound { head: digest, ..bound }), ..fin };
+    }
+    let more = if rng.percent(50) { rng.between(1, 1_000) } else { 0 };
+    Fin { content_length: fin.content_length + more, digest, bound: None }
 }
 
 #[cfg(test)]
@@ -54,8 +69,10 @@ mod tests {
     #[test]
     fn a_false_end_is_not_the_true_one() {
         for seed in 0..20 {
-            let fin = Fin::decode(&false_end(&Rng::new(seed), 0)).unwrap();
-            assert!(BodyCheck::new().on_fin(&fin).is_err());
+            let mut body = BodyCheck::new();
+            body.on_head(&[9; 32]);
+            let fin = false_end(&Rng::new(seed), body.fin());
+            assert!(body.on_fin(&Fin::decode(&fin.encode()).unwrap()).is_err());
         }
     }
 }

@@ -234,7 +234,7 @@ async fn answer(shared: &Rc<Shared>, execution: usize, id: OperationId, mut writ
     }
     if liars::is_false(shared, rng) {
         shared.oracle.borrow_mut().executions[execution].false_end = true;
-        return liars::end_falsely(shared, rng, len, writer).await;
+        return liars::end_falsely(shared, rng, writer, liars::Role::Upstream).await;
     }
     let _ = writer.finish().await;
 }
