@@ -53,7 +53,7 @@ pub struct Operations {
     operations: BTreeMap<OperationId, Operation>,
     by_stream: BTreeMap<(EndpointId, StreamId), OperationId>,
     by_begin: BTreeSet<(i64, OperationId)>,
-    /// Ended ones: those without a stored result first, then by age.
+    /// Ended ones: those that nobody was promised first, then by age.
     ended: BTreeSet<(bool, i64, OperationId)>,
     /// Ended ones whose whole way is kept, the oldest first.
     ended_ways: VecDeque<OperationId>,
@@ -73,13 +73,25 @@ impl Operations {
     ///
     /// # Errors
     /// If the id is in use, or no ended operation can make room.
-    pub fn begin(&mut self, mut begun: Begun) -> Result<Vec<NearEntry>, BeginError> {
+    pub fn begin(&mut self, begun: Begun) -> Result<Vec<NearEntry>, BeginError> {
+        self.begin_unless(begun, |_| false)
+    }
+
+    /// As [`Self::begin`], but no operation that somebody still needs makes room.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub fn begin_unless(
+        &mut self,
+        mut begun: Begun,
+        is_needed: impl Fn(OperationId) -> bool,
+    ) -> Result<Vec<NearEntry>, BeginError> {
         if self.operations.contains_key(&begun.id) {
             return Err(BeginError::Duplicate { id: begun.id });
         }
         let mut entries = Vec::with_capacity(2);
         if self.operations.len() >= MAX_OPERATIONS {
-            let (_, _, id) = self.ended.first().ok_or(BeginError::Full)?;
+            let (_, _, id) = self.ended.iter().find(|(_, _, id)| !is_needed(*id)).ok_or(BeginError::Full)?;
             entries.push(NearEntry::Forgotten { id: *id });
         }
         begun.number = Some(self.number(None, begun.begun_ms));
@@ -121,6 +133,17 @@ impl Operations {
         let attempt = event.attempt.map_or(0, u64::from);
         let counts = theirs && state.rank() <= State::Executing.rank();
         if counts { self.on_state_with(id, state, attempt, now_ms) } else { None }
+    }
+
+    /// Its result, or what it ended with, is kept for somebody who comes back for it: by its id, its key or a callback.
+    pub fn promise(&mut self, id: OperationId) {
+        let Some(operation) = self.operations.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut operation.begun.retain, true);
+        if let Some(ended_ms) = operation.ended_ms
+            && self.ended.remove(&(before, ended_ms, id))
+        {
+            self.ended.insert((true, ended_ms, id));
+        }
     }
 
     /// The operation goes by another stream from here on: what was known of a response there is void.
@@ -272,7 +295,7 @@ impl Operations {
         let Some(operation) = self.operations.remove(&id) else { return };
         forget_stream(&mut self.by_stream, &operation.begun);
         self.by_begin.remove(&(operation.begun.begun_ms, id));
-        self.ended.remove(&(has_result(&operation), operation.ended_ms.unwrap_or_default(), id));
+        self.ended.remove(&(operation.begun.retain, operation.ended_ms.unwrap_or_default(), id));
     }
 
     fn reach(&mut self, mut reached: Reached) -> Option<NearEntry> {
@@ -296,7 +319,7 @@ impl Operations {
             operation.ended_ms = Some(reached.at_ms);
             // A stream number is used again by the next association, so it must not find an operation that ended.
             forget_stream(&mut self.by_stream, &operation.begun);
-            self.ended.insert((has_result(operation), reached.at_ms, reached.id));
+            self.ended.insert((operation.begun.retain, reached.at_ms, reached.id));
             self.way_ended(reached.id);
         }
         Some(NearEntry::State(reached))

@@ -196,6 +196,27 @@ fn a_full_table_makes_room_by_what_is_needed_least_and_never_by_what_is_under_wa
 }
 
 #[test]
+fn calls_that_failed_made_room_before_ones_that_nobody_was_promised() {
+    let mut operations = Operations::new();
+    for n in 0..MAX_OPERATIONS as u64 {
+        operations.begin(Begun { retain: n < 2, ..begun(n) }).unwrap();
+    }
+    // Their keys and callbacks go with the operation, and a call with the same key would be made once more.
+    operations.on_state(id(0), State::Unknown, 1);
+    operations.on_state(id(1), State::Failed, 2);
+    operations.on_state(id(2), State::Done, 3);
+    operations.on_state(id(3), State::Done, 4);
+    operations.promise(id(3));
+    let next = MAX_OPERATIONS as u64;
+    for (n, room) in [2, 1, 3].into_iter().enumerate() {
+        let entries = operations.begin_unless(begun(next + n as u64), |other| other == id(0)).unwrap();
+        assert_eq!(entries[0], NearEntry::Forgotten { id: id(room) });
+    }
+    let full = operations.begin_unless(begun(next + 9), |other| other == id(0));
+    assert_eq!(full, Err(BeginError::Full), "a callback of it is pending");
+}
+
+#[test]
 fn entries_read_back_as_written() {
     let reached = Reached {
         status: Some(502),

@@ -133,7 +133,9 @@ impl Driver {
         };
         // Dropped on the way out, it cancels what was begun.
         let exchange = exchange::near_exchange(&self.outlets.handle, request_lane, response_lane, &written);
-        let entries = self.near.begin(begun).map_err(|_| BeginError::LogFull)?;
+        let (now_ms, callbacks) = (self.host.unix_ms_signed(), &self.callbacks.table);
+        let entries =
+            self.near.begin_unless(begun, |id| callbacks.holds(id, now_ms)).map_err(|_| BeginError::LogFull)?;
         for entry in &entries {
             self.note_near(entry);
         }
@@ -280,8 +282,12 @@ impl Driver {
             slot.peer.consume(now, response, &found.head);
         }
         while self.results_bytes() > self.settings.results_bytes_max {
-            let ended =
-                self.results.keys().copied().find(|id| self.near.get(*id).is_none_or(|view| view.state.is_terminal()));
+            let now_ms = self.host.unix_ms_signed();
+            let mut ended =
+                self.results.keys().filter(|id| self.near.get(**id).is_none_or(|view| view.state.is_terminal()));
+            // One that is still to be delivered goes after all others.
+            let first = ended.clone().next();
+            let ended = ended.find(|id| !self.callbacks.table.holds(**id, now_ms)).or(first).copied();
             match ended {
                 Some(oldest) => self.drop_result(oldest),
                 // All of it is here, and may have been read already: it is the next one to go instead.
@@ -374,6 +380,7 @@ impl Driver {
         let Some(call) = self.near_call(lane.peer, request) else { return };
         (call.retain, call.reader) = (true, false);
         let operation = call.operation;
+        self.near.promise(operation);
         self.mark_kept(operation, lane, true);
         self.keep_result(now, lane.peer, request, lane.stream);
         // Its end may have come while the caller gave up.
