@@ -170,7 +170,7 @@ async fn upgrade(
     let opened =
         call.upstream.connector.dedicated(call.uri.clone()).await.map_err(|error| unreached(&error, &call.site))?;
     let connect_ms = Some(millis(opened.took()));
-    let mut response = ask(&call, head, opened).await?;
+    let mut response = ask(&call, opened).await?;
     call.upstream.far.arrive(response.headers_mut(), &call, &owner);
     let timings = Timings { wait_ms: None, connect_ms, first_byte_ms: Some(millis(began.elapsed())) };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -186,7 +186,7 @@ async fn upgrade(
 }
 
 /// Sends the request of an upgrade on a connection of its own.
-async fn ask(call: &Call<'_>, head: &RequestHead, opened: Opening) -> Result<Response<Incoming>, Problem> {
+async fn ask(call: &Call<'_>, opened: Opening) -> Result<Response<Incoming>, Problem> {
     let lost = |error: &hyper::Error| {
         let detail = format!("{}: {}", call.site.origin, crate::driver::chain(error));
         Problem::new(ProblemKind::UpstreamClosed, detail).executed(Executed::Maybe)
@@ -199,7 +199,9 @@ async fn ask(call: &Call<'_>, head: &RequestHead, opened: Opening) -> Result<Res
         }
     });
     let mut request = Request::new(Empty::<Bytes>::new());
-    *request.uri_mut() = head.path.parse().map_err(bad)?;
+    // What the rules were asked about: the path that was sent may have dot segments.
+    let path = call.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    *request.uri_mut() = path.parse().map_err(bad)?;
     *request.headers_mut() = request_fields(call)?;
     match tokio::time::timeout(call.rule.timeout, sender.send_request(request)).await {
         Ok(Ok(response)) => Ok(response),

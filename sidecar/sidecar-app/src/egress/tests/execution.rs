@@ -243,3 +243,29 @@ async fn an_upstream_that_waits_for_content_that_still_crosses_is_not_late() {
     let seen = run(&for_server(&server), harness).await;
     assert_eq!((seen.aborted, seen.records.len()), (Some(code::CANCELLED), 0));
 }
+
+#[tokio::test]
+async fn an_upgrade_called_another_path_than_its_rule_was_asked_about() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::start(move |_, mut stream| {
+        let tell = tell.clone();
+        async move {
+            tell.send(read_request(&mut stream).await.unwrap()).unwrap();
+            let refusal = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(refusal.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let mut egress = egress_on(LOOPBACK, &[server.port], None);
+    let tunnels = sidecar_config::Tunnels { upgrades: vec!["websocket".to_owned()], ..Default::default() };
+    egress.tunnels.insert("erp".to_owned(), tunnels);
+    let egress = Arc::new(egress);
+    for path in ["/admin/%2e%2e/v1/ws?a=1", "/admin/../v1/ws?a=1", "/v1/ws?a=1"] {
+        let mut head = head("CONNECT", &server.url(path));
+        head.envelope.protocol = Some("websocket".to_owned());
+        let seen = run(&egress, harness(&head, &[], After::Fin, true)).await;
+        assert_eq!(seen.head().status, 404, "{path}: {:?}", seen.problem());
+        let request = told.recv().await.unwrap();
+        assert!(request.starts_with("GET /v1/ws?a=1 HTTP/1.1\r\n"), "{path}: {request}");
+    }
+}
