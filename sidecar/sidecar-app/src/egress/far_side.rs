@@ -146,7 +146,8 @@ pub(super) async fn make(
             tracing::debug!(origin = call.site.origin, "the access token was refused: once more with a new one");
             put(call, &new);
             // A refused call had no effect (RFC 9110 §15.5.2), so it may be made again whatever its method.
-            reply = call::make(call, again).await?;
+            // Of this attempt alone that nothing left may be said.
+            reply = call::make(call, again).await.map_err(|problem| super::of_attempt(problem, 2))?;
             oauth.note_use(!refused(&reply));
         }
     }

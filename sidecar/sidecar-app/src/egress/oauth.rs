@@ -155,12 +155,18 @@ impl TokenSource {
             }
             Some(_) | None => {}
         }
-        let mut asking = self.asking.lock().await;
-        match self.current() {
-            // Whoever held the lock before has got one.
-            Some(held) if Instant::now() < held.renew_at => Ok(held),
-            _ => self.ask(&mut asking).await,
-        }
+        // A call that is not wanted any more must not take an answer with it: a refresh token may be good for one use.
+        let source = Arc::clone(self);
+        let asked = tokio::spawn(async move {
+            let mut asking = source.asking.lock().await;
+            match source.current() {
+                // Whoever held the lock before has got one.
+                Some(held) if Instant::now() < held.renew_at => Ok(held),
+                _ => source.ask(&mut asking).await,
+            }
+        });
+        let broken = |_| Problem::new(ProblemKind::Internal, "no token: the engine stops").executed(Executed::No);
+        asked.await.map_err(broken)?
     }
 
     async fn renew(self: Arc<Self>) {

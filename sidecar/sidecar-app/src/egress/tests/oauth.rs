@@ -346,3 +346,22 @@ async fn a_refresh_token_is_replaced_by_what_the_endpoint_gives() {
     assert!(asked[0].ends_with("&client_id=engine&client_secret=hunter2"), "{}", asked[0]);
     assert!(!asked[0].contains("authorization:"), "{}", asked[0]);
 }
+
+#[tokio::test]
+async fn a_call_that_was_cancelled_took_the_next_refresh_token_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let answer = |number| (200, token("t", 0).replace('}', &format!(",\"refresh_token\":\"r{number}\"}}")));
+    let endpoint = Endpoint::start(answer).await;
+    let mut settings = settings(&folder, endpoint.server.port);
+    settings.refresh_token_file = Some(secret(&folder, "refresh", "first"));
+    let source = Arc::new(source(&settings, &["127.0.0.1/32"]));
+    {
+        let mut cancelled = std::pin::pin!(source.token());
+        while endpoint.asked().is_empty() {
+            let _ = tokio::time::timeout(Duration::from_millis(1), cancelled.as_mut()).await;
+        }
+    }
+    source.token().await.unwrap();
+    let asked = endpoint.asked();
+    assert!(asked[0].contains("refresh_token=first") && asked[1].contains("refresh_token=r1"), "{asked:?}");
+}
