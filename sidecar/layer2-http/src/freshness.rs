@@ -30,6 +30,8 @@ pub struct Control {
     pub public: bool,
     /// `must-revalidate` or `proxy-revalidate`.
     pub must_revalidate: bool,
+    /// `proxy-revalidate`: as the other, but no leave to share what came to a request with credentials (§3.5).
+    pub proxy_revalidate: bool,
     /// `only-if-cached`.
     pub only_if_cached: bool,
     /// `max-age`.
@@ -70,7 +72,8 @@ impl Control {
             b"no-cache" => self.no_cache = true,
             b"private" => self.private = true,
             b"public" => self.public = true,
-            b"must-revalidate" | b"proxy-revalidate" => self.must_revalidate = true,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
             b"only-if-cached" => self.only_if_cached = true,
             b"max-age" => self.max_age_s = least(self.max_age_s),
             b"s-maxage" => self.shared_max_age_s = least(self.shared_max_age_s),
@@ -172,7 +175,7 @@ impl Answered<'_> {
             fresh_s,
             age_s: self.age_s(),
             ask_always: told.no_cache,
-            ask_when_stale: told.must_revalidate || told.shared_max_age_s.is_some(),
+            ask_when_stale: told.must_revalidate || told.proxy_revalidate || told.shared_max_age_s.is_some(),
             stale_if_error_s: told.stale_if_error_s.unwrap_or(0),
         };
         // What can neither be used nor asked about is not worth its room.

@@ -235,6 +235,13 @@ impl Book {
         self.rules.contains_key(rule)
     }
 
+    /// Is the number of calls of this rule bounded that have not ended, in all or for each caller?
+    #[must_use]
+    pub fn bounds_places(&self, rule: &str) -> bool {
+        let bounded = |bounds: Bounds| bounds.max_in_flight.is_some();
+        self.rules.get(rule).is_some_and(|page| bounded(page.whole.bounds) || bounded(page.each))
+    }
+
     /// Counts a call that begins and declares so many bytes. What is returned names the caller in [`Self::took`] and
     /// [`Self::end`].
     ///

@@ -75,9 +75,13 @@ pub(crate) struct Known {
     pub(crate) cache: Option<&'static str>,
 }
 
-/// What a response says of a far side's problem, for whoever passes it on.
+/// The problem that a response tells, of this side or of the far one, for whoever passes it on.
 #[derive(Clone, Debug)]
-pub(crate) struct FarProblem(pub(crate) String, pub(crate) Option<Executed>);
+pub(crate) struct Told(pub(crate) String, pub(crate) Option<Executed>);
+
+/// Marks a response that an upstream gave to this call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfUpstream;
 
 impl Record {
     fn new(side: Side, known: Known) -> Arc<Self> {
@@ -139,10 +143,10 @@ impl Record {
     pub(crate) fn answered(self: Arc<Self>, response: Response<BoxedBody>) -> Response<BoxedBody> {
         self.know(|known| {
             known.status = Some(response.status().as_u16());
-            if let Some(FarProblem(slug, executed)) = response.extensions().get() {
+            if let Some(Told(slug, executed)) = response.extensions().get() {
                 known.problem = Some(slug.clone());
                 known.executed = *executed;
-            } else if known.problem.is_none() && known.cache != Some("hit") {
+            } else if response.extensions().get::<OfUpstream>().is_some() {
                 known.executed = Some(Executed::Yes);
             }
         });

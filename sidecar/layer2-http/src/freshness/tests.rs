@@ -63,6 +63,7 @@ fn what_may_be_kept() {
         (&[], 500, &["cache-control: max-age=60"]),
         (&[], 503, &["cache-control: public, max-age=60"]),
         (&["authorization: Bearer t"], 200, &["cache-control: max-age=60"]),
+        (&["authorization: Bearer t"], 200, &["cache-control: proxy-revalidate, max-age=60"]),
         (&["authorization: Bearer t"], 200, &["etag: \"a\"", &*format!("expires: {}", http(9_000)).leak()]),
         (&[], 200, &["cache-control: max-age=60", "age: 60"]),
         (&[], 200, &["cache-control: max-age=nonsense"]),

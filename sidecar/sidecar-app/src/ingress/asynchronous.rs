@@ -75,6 +75,7 @@ pub(super) async fn accept(
 fn promise(id: OperationId, promised: &Promised, waited: Option<Duration>) -> Response<BoxedBody> {
     let body = promised.view.as_ref().map(|view| serde_json::to_vec(view).unwrap_or_default());
     let mut response = json(202, body.unwrap_or_else(|| b"{}".to_vec()));
+    response.extensions_mut().insert(response::GoesOn);
     response::put(&mut response, "hoft-operation-id", &id.to_string());
     response::put(&mut response, "location", &id.location());
     response::put(&mut response, "retry-after", &retry_after_s(promised.round_trip).to_string());

@@ -17,15 +17,18 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use layer2_http::fields::Fields;
 use layer2_http::freshness::{self, Answered, Control, Life, Use};
-use layer2_http::operation::Executed;
+use layer2_http::hop;
+use layer2_http::operation::{Executed, OperationId};
 use layer2_http::problem::{Problem, ProblemKind};
 use layer2_http::shelf::{Asked, Found, Kept, Key, Shelf};
 use sidecar_config::Config;
+use tokio::sync::broadcast::error::RecvError;
 
 use self::gathered::{Gathered, Gatherer};
 use super::near_side::goes_on;
-use crate::access::FarProblem;
+use crate::access::OfUpstream;
 use crate::body::{self, BoxedBody};
+use crate::exchange::DriverHandle;
 
 /// The header in which a cache says what it did (RFC 9211).
 const CACHE_STATUS: &str = "cache-status";
@@ -169,7 +172,7 @@ impl Cache {
         self: &Arc<Self>,
         rule: &str,
         target: &str,
-        method: &Method,
+        (method, has_content): (&Method, bool),
         fields: &mut Fields,
     ) -> Result<Looked, Problem> {
         let Some(body_max) = self.body_max.get(rule).copied() else { return Ok(Looked::Off) };
@@ -194,12 +197,16 @@ impl Cache {
             self.count(Outcome::Bypass);
             return Ok(Looked::Ask(question("method", None)));
         }
-        if BYPASSING.iter().any(|name| fields.contains(name)) {
+        // What the content asks for is in no key.
+        if has_content || BYPASSING.iter().any(|name| fields.contains(name)) {
             self.count(Outcome::Bypass);
             return Ok(Looked::Ask(question("bypass", None)));
         }
         let control = Control::of(fields);
-        let found = self.state().shelf.find(&key, fields);
+        // A choice by fields that do not cross would be another one than the origin made.
+        let mut crossing = fields.clone();
+        hop::strip_request(&mut crossing);
+        let found = self.state().shelf.find(&key, &crossing);
         let (why, about) = match found {
             Found::Nothing => ("uri-miss", None),
             Found::OtherChoice => ("vary-miss", None),
@@ -220,7 +227,7 @@ impl Cache {
         // A HEAD's answer has no content to compare with: it is passed on as it is.
         let about = about.filter(|kept| *method == Method::GET && freshness::has_validator(&kept.fields));
         let mut question = question(why, about);
-        question.fields = fields.clone();
+        question.fields = crossing;
         if let Some(kept) = &question.about {
             freshness::ask_about(fields, &kept.fields);
         }
@@ -272,6 +279,30 @@ fn add_status(fields: &mut HeaderMap, text: &str) {
 }
 
 impl Question {
+    /// The call goes on without its caller: what it may have changed is forgotten once more when it ended.
+    pub(super) fn watch(&self, driver: &DriverHandle, operation: OperationId) {
+        if self.why != "method" || matches!(self.method, Method::OPTIONS | Method::TRACE) {
+            return;
+        }
+        let (cache, target, driver) = (Arc::clone(&self.cache), self.key.target.clone(), driver.clone());
+        let mut news = driver.subscribe_events();
+        tokio::spawn(async move {
+            loop {
+                let ended = match news.recv().await {
+                    Ok(event) => event.operation == operation && event.state.is_terminal(),
+                    Err(RecvError::Lagged(_)) => {
+                        let view = driver.operation(operation).await;
+                        view.map_or(true, |view| view.is_none_or(|view| view.state.is_terminal()))
+                    }
+                    Err(RecvError::Closed) => true,
+                };
+                if ended {
+                    return cache.state().shelf.changed(&target);
+                }
+            }
+        });
+    }
+
     /// Takes what came, and gives what the caller gets.
     ///
     /// # Errors
@@ -370,12 +401,13 @@ impl Question {
             return (Err(senseless()), outcome);
         }
         let mut fields = freshness::merged(&kept.fields, &told);
-        fields.remove("hoft-operation-id");
+        drop_own(&mut fields);
         let fresh = self.life(kept.status, &fields);
         let life = fresh.unwrap_or(Life { ask_always: true, ..kept.life });
         let kept = Kept { fields, life, came: self.cache.now(), ..*kept };
         let text = format!("{}; fwd={}; fwd-status=304", self.cache.pseudonym, self.why);
         let mut answer = of_kept(&kept, life.age_s, &self.method, &self.fields, &text);
+        answer.extensions_mut().insert(OfUpstream);
         if let Some(operation) = response.headers().get("hoft-operation-id") {
             answer.headers_mut().insert("hoft-operation-id", operation.clone());
         }
@@ -405,16 +437,16 @@ impl Question {
 
     /// Passes a response on, and keeps it on the way if it may be.
     fn keep(self, response: Response<BoxedBody>) -> Response<BoxedBody> {
-        let far_problem = response.extensions().get::<FarProblem>().is_some();
-        let accepted = response.status() == StatusCode::ACCEPTED;
+        // Problems and promises of an engine are for this caller alone.
+        let of_upstream = response.extensions().get::<OfUpstream>().is_some();
         let mut fields = Fields::from_header_map(response.headers()).unwrap_or_default();
         let declared: Option<u64> =
             fields.get("content-length").and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-        let life = self.life(response.status().as_u16(), &fields).filter(|_| !far_problem && !accepted);
+        let life = self.life(response.status().as_u16(), &fields).filter(|_| of_upstream);
         let Some(life) = life.filter(|_| declared.is_none_or(|length| length <= self.body_max)) else {
             return self.marked(response, "");
         };
-        fields.remove("hoft-operation-id");
+        drop_own(&mut fields);
         let choice = freshness::choice(&self.fields, &fields);
         let (status, came) = (response.status().as_u16(), self.cache.now());
         let kept = Kept { status, fields, content: Bytes::new(), life, came, choice };
@@ -425,6 +457,13 @@ impl Question {
             gatherer.whole();
         }
         response.map(|body| Gathered::new(body, gatherer).boxed_unsync())
+    }
+}
+
+/// What this engine told one caller is not for the next.
+fn drop_own(fields: &mut Fields) {
+    for name in ["hoft-operation-id", "preference-applied"] {
+        fields.remove(name);
     }
 }
 

@@ -6,6 +6,7 @@
 //! who has that already is answered 204, which tells a browser not to come again. Test to read first: `tests/line/events.rs`.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,8 @@ use http_body_util::{BodyExt, StreamBody};
 use layer2_http::event::OperationEvent;
 use layer2_http::fields::Fields;
 use layer2_http::operation::OperationId;
-use layer2_http::problem::Problem;
+use layer2_http::problem::{Problem, ProblemKind};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +32,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// When a client that was cut off comes again, in ms.
 const RETRY_MS: u32 = 1_000;
 /// Events of all operations that a client gets at most of what it missed.
-const MISSED_MAX: usize = 10_000;
+const MISSED_MAX: usize = 2_000;
+/// Streams of events at once: each may hold what its client missed.
+pub(super) const LISTENERS_MAX: usize = 128;
 
 /// The events of one operation.
 ///
@@ -43,6 +47,7 @@ pub(super) async fn of_operation(
     stop: CancellationToken,
 ) -> Result<Response<BoxedBody>, Problem> {
     let after = last_event_id(fields)?.unwrap_or(0);
+    let room = room(ingress)?;
     let news = ingress.driver.subscribe_events();
     let known = ingress.driver.events_since(id, 0).await.map_err(stopping)?.ok_or_else(|| unknown(id))?;
     if known.last().is_some_and(|last| last.state.is_terminal() && last.number <= after) {
@@ -51,7 +56,7 @@ pub(super) async fn of_operation(
         return Ok(response);
     }
     let missed = known.into_iter().filter(|event| event.number > after).collect();
-    Ok(stream_of(Events::new(Some(id), after, missed, news, stop)))
+    Ok(stream_of(Events::new(Some(id), after, missed, news, stop, room)))
 }
 
 /// The events of all operations: from now on, or from the last one that the client saw.
@@ -64,12 +69,20 @@ pub(super) async fn of_all(
     stop: CancellationToken,
 ) -> Result<Response<BoxedBody>, Problem> {
     let after = last_event_id(fields)?;
+    let room = room(ingress)?;
     let news = ingress.driver.subscribe_events();
     let missed = match after {
         Some(after) => ingress.driver.all_events_since(after, MISSED_MAX).await.map_err(stopping)?,
         None => Vec::new(),
     };
-    Ok(stream_of(Events::new(None, after.unwrap_or(0), missed.into(), news, stop)))
+    Ok(stream_of(Events::new(None, after.unwrap_or(0), missed.into(), news, stop, room)))
+}
+
+/// Room for one more stream.
+fn room(ingress: &Ingress) -> Result<OwnedSemaphorePermit, Problem> {
+    let detail = "too many streams of events are open already; close one, or ask by polling";
+    let full = |_| Problem::new(ProblemKind::LogFull, detail).retry_after(10);
+    Arc::clone(&ingress.listeners).try_acquire_owned().map_err(full)
 }
 
 /// The number in Last-Event-ID.
@@ -90,6 +103,7 @@ struct Events {
     stop: CancellationToken,
     begun: bool,
     over: bool,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Events {
@@ -99,10 +113,11 @@ impl Events {
         missed: VecDeque<OperationEvent>,
         news: Receiver<OperationEvent>,
         stop: CancellationToken,
+        room: OwnedSemaphorePermit,
     ) -> Self {
         let mut keep_alive = tokio::time::interval_at(Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { only, after, missed, news, keep_alive, stop, begun: false, over: false }
+        Self { only, after, missed, news, keep_alive, stop, begun: false, over: false, _room: room }
     }
 
     /// The next piece of the stream; `None` at its end.
@@ -164,6 +179,11 @@ mod tests {
     use tokio::sync::broadcast;
 
     use super::*;
+    use tokio::sync::Semaphore;
+
+    fn permit() -> OwnedSemaphorePermit {
+        Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap()
+    }
 
     fn id(n: u8) -> OperationId {
         OperationId::v7(1, &[n; 10])
@@ -196,7 +216,7 @@ mod tests {
             tell.send(event).unwrap();
         }
         let missed = VecDeque::from([event(1, 2, State::Queued), event(1, 3, State::Sent)]);
-        let pieces = rest(Events::new(Some(id(1)), 1, missed, news, CancellationToken::new())).await;
+        let pieces = rest(Events::new(Some(id(1)), 1, missed, news, CancellationToken::new(), permit())).await;
         assert_eq!(pieces[0], "retry: 1000\n\n");
         assert_eq!(numbers(&pieces), [2, 3, 5]);
     }
@@ -204,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_reads_too_slowly_is_cut_off() {
         let (tell, news) = broadcast::channel(2);
-        let mut events = Events::new(None, 0, VecDeque::new(), news, CancellationToken::new());
+        let mut events = Events::new(None, 0, VecDeque::new(), news, CancellationToken::new(), permit());
         assert!(events.next().await.is_some());
         for number in 1..=9 {
             tell.send(event(1, number, State::Sent)).unwrap();
@@ -217,13 +237,13 @@ mod tests {
         let (_tell, news) = broadcast::channel(2);
         let stop = CancellationToken::new();
         stop.cancel();
-        assert_eq!(rest(Events::new(None, 0, VecDeque::new(), news, stop)).await.len(), 1);
+        assert_eq!(rest(Events::new(None, 0, VecDeque::new(), news, stop, permit())).await.len(), 1);
     }
 
     #[tokio::test]
     async fn a_silent_stream_says_that_it_is_there() {
         let (_tell, news) = broadcast::channel(2);
-        let mut events = Events::new(None, 0, VecDeque::new(), news, CancellationToken::new());
+        let mut events = Events::new(None, 0, VecDeque::new(), news, CancellationToken::new(), permit());
         events.keep_alive = tokio::time::interval(Duration::from_millis(1));
         assert!(events.next().await.is_some());
         assert_eq!(events.next().await.as_deref(), Some(": still here\n\n"));

@@ -46,7 +46,7 @@ use layer2_http::target::{self, Target};
 use sidecar_config::{Config, Tunnels};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use self::cache::Cache;
@@ -91,6 +91,8 @@ pub struct Ingress {
     header_bytes_max: usize,
     section: SectionLimit,
     crowd: Crowd,
+    /// Room for streams of events.
+    listeners: Arc<Semaphore>,
     quotas: Arc<Quotas>,
     cache: Arc<Cache>,
     compress: bool,
@@ -121,6 +123,7 @@ impl Ingress {
             driver,
             page,
             policy,
+            listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
             quotas: Quotas::new(config),
             cache: Cache::new(config, &pseudonym),
             routes,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use layer2_http::fields::Fields;
@@ -19,8 +19,10 @@ use layer2_http::target::Target;
 use super::Ingress;
 use super::cache::{Looked, Question};
 use super::quotas::{Paced, Permit};
+use super::response::GoesOn;
 use crate::access::{self, Record};
 use crate::body::BoxedBody;
+use crate::exchange::DriverHandle;
 
 /// A call that passed the near side's own rules.
 pub(super) struct Call<'a> {
@@ -49,6 +51,8 @@ pub(super) struct Crossing {
     record: Option<Arc<Record>>,
     permit: Option<Arc<Permit>>,
     question: Option<Question>,
+    driver: DriverHandle,
+    operation: OperationId,
 }
 
 /// Looks for an answer here, or lets the call cross.
@@ -70,7 +74,8 @@ pub(super) async fn enter(
             known.routed = call.routed;
         });
     }
-    let question = match look(ingress, call.rule, call.target, request.method(), call.fields)? {
+    let asked = (request.method(), !request.body().is_end_stream());
+    let question = match ingress.cache.look(call.rule, &call.target.to_string(), asked, call.fields)? {
         Looked::Off => None,
         Looked::Ask(question) => Some(question),
         Looked::Answer(response, outcome) => {
@@ -86,17 +91,8 @@ pub(super) async fn enter(
     if let Some(record) = &record {
         record.know(|known| known.operation = Some(call.operation));
     }
-    Ok(Entered::Crosses(Crossing { record, permit, question }))
-}
-
-fn look(
-    ingress: &Ingress,
-    rule: &str,
-    target: &Target,
-    method: &Method,
-    fields: &mut Fields,
-) -> Result<Looked, Problem> {
-    ingress.cache.look(rule, &target.to_string(), method, fields)
+    let (driver, operation) = (ingress.driver.clone(), call.operation);
+    Ok(Entered::Crosses(Crossing { record, permit, question, driver, operation }))
 }
 
 /// Scheme, authority and path, without the query.
@@ -122,7 +118,14 @@ impl Crossing {
     /// # Errors
     /// With the problem to answer instead.
     pub(super) fn leave(self, result: Result<Response<BoxedBody>, Problem>) -> Result<Response<BoxedBody>, Problem> {
-        let Self { record, permit, question } = self;
+        let Self { record, permit, question, driver, operation } = self;
+        let goes_on = match &result {
+            Ok(response) => goes_on(response),
+            Err(problem) => problem.kind == ProblemKind::WaitOver,
+        };
+        if let Some(question) = question.as_ref().filter(|_| goes_on) {
+            question.watch(&driver, operation);
+        }
         let result = match question {
             Some(question) => {
                 let (result, outcome) = question.answered(result);
@@ -135,7 +138,7 @@ impl Crossing {
         };
         let Some(permit) = permit else { return result };
         match result {
-            Ok(response) if goes_on(&response) => {
+            Ok(response) if goes_on => {
                 // The operation may go on without its caller: the place is its own.
                 Ok(response)
             }
@@ -149,7 +152,7 @@ impl Crossing {
                 Ok(response.map(|body| Paced::response(body, permit, declared).boxed_unsync()))
             }
             Err(problem) => {
-                if problem.kind != ProblemKind::WaitOver {
+                if !goes_on {
                     permit.end();
                 }
                 Err(problem)
@@ -158,9 +161,7 @@ impl Crossing {
     }
 }
 
-/// A 202 or 504 of this engine that names an operation: it goes on without its caller.
+/// A 202 or 504 of this engine: the operation goes on without its caller.
 pub(super) fn goes_on(response: &Response<BoxedBody>) -> bool {
-    let location = response.headers().get(http::header::LOCATION);
-    matches!(response.status().as_u16(), 202 | 504)
-        && location.is_some_and(|place| place.as_bytes().starts_with(b"/v1/operations/"))
+    response.extensions().get::<GoesOn>().is_some()
 }

@@ -154,6 +154,17 @@ pub(super) struct Permit {
     over: AtomicBool,
 }
 
+/// A place that is given back when this is dropped: nothing of the call goes on then.
+pub(super) struct Occupied(pub(super) Option<Arc<Permit>>);
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        if let Some(permit) = &self.0 {
+            permit.end();
+        }
+    }
+}
+
 impl Permit {
     /// The call ended, as far as its quota goes.
     pub(super) fn end(&self) {
@@ -174,7 +185,8 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.quotas.state();
-        if self.over.load(Ordering::Relaxed) {
+        // Whose number is not bounded is not asked about either, so nothing would ever take it out again.
+        if self.over.load(Ordering::Relaxed) || !state.book.bounds_places(&self.place.rule) {
             state.book.end(&self.place.rule, self.place.caller);
         } else {
             state.lingering.push(self.place.clone());

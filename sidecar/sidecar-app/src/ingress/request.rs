@@ -74,6 +74,7 @@ pub(super) async fn call(
     if !hop::count_down(request.method().as_str(), &mut admitted.fields).map_err(|error| bad(error.to_string()))? {
         return response::last_hop(request.method());
     }
+    let wanted = callbacks::wanted(&ingress, &admitted.wishes, admitted.operation)?;
     let Admitted { rule, route, target, fields, operation, .. } = &mut admitted;
     let asks = near_side::Call { rule, routed: route.is_some(), target, operation: *operation, fields };
     let crossing = match near_side::enter(&ingress, asks, &request, client).await? {
@@ -82,14 +83,18 @@ pub(super) async fn call(
     };
     let method = request.method().as_str().to_owned();
     let to_head = request.method() == Method::HEAD;
-    let head = request_head(&ingress, &admitted, &method, client)?;
-    let (operation, priority) = (admitted.operation, head.envelope.priority);
+    let head = request_head(&ingress, &admitted, &method, client)
+        .and_then(|head| Ok((head.envelope.priority, head.encode().map_err(|error| bad(error.to_string()))?)));
+    let (priority, head) = match head {
+        Ok(head) => head,
+        Err(problem) => return crossing.leave(Err(problem)),
+    };
+    let operation = admitted.operation;
     let key = idempotency::claim(&ingress, &admitted.wishes, &method, &admitted.target, admitted.route.as_deref());
-    let wanted = callbacks::wanted(&ingress, &admitted.wishes, operation)?;
     let begin = BeginCall {
         operation,
-        retain: admitted.retain() || key.is_some(),
-        head: head.encode().map_err(|error| bad(error.to_string()))?,
+        retain: admitted.retain() || key.is_some() || wanted.is_some(),
+        head,
         method,
         target: admitted.target.to_string(),
         route: admitted.route.clone(),
@@ -104,9 +109,10 @@ pub(super) async fn call(
             let repeat = idempotency::repeat(&ingress, *in_use, request.into_body(), BODY_IDLE_MAX).await;
             return crossing.leave(repeat);
         }
-        Ok(begun) => begun.map_err(|error| refused(&error, operation, &ingress.far_side))?,
-        Err(_) if in_time < admitted.timeout => return Err(deadline::problem(Verdict::Over)),
-        Err(_) => return Err(busy(&ingress.far_side)),
+        Ok(Ok(exchange)) => exchange,
+        Ok(Err(error)) => return crossing.leave(Err(refused(&error, operation, &ingress.far_side))),
+        Err(_) if in_time < admitted.timeout => return crossing.leave(Err(deadline::problem(Verdict::Over))),
+        Err(_) => return crossing.leave(Err(busy(&ingress.far_side))),
     };
     if let (Some(callbacks), Some(wanted)) = (&ingress.callbacks, &wanted) {
         callbacks.follow(wanted);

@@ -6,7 +6,7 @@ use layer2_http::operation::OperationId;
 use layer2_http::problem::{self, Problem};
 
 use super::{Ingress, request};
-use crate::access::FarProblem;
+use crate::access::{OfUpstream, Told};
 use crate::body::{self, BoxedBody};
 use crate::exchange::RecordReader;
 
@@ -50,8 +50,9 @@ pub(super) async fn of_records(
         }
     }
     put(&mut response, "hoft-operation-id", &operation.to_string());
-    if let Some(slug) = head.envelope.problem {
-        response.extensions_mut().insert(FarProblem(slug, head.envelope.executed));
+    match head.envelope.problem {
+        Some(slug) => drop(response.extensions_mut().insert(Told(slug, head.envelope.executed))),
+        None => drop(response.extensions_mut().insert(OfUpstream)),
     }
     Ok(response)
 }
@@ -87,8 +88,16 @@ pub(super) fn of_problem(problem: &Problem, pseudonym: &str, head_only: bool) ->
         put(&mut response, "hoft-operation-id", &operation.to_string());
         put(&mut response, "location", &operation.location());
     }
+    response.extensions_mut().insert(Told(problem.kind.slug().to_owned(), problem.executed));
+    if problem.kind == problem::ProblemKind::WaitOver {
+        response.extensions_mut().insert(GoesOn);
+    }
     response
 }
+
+/// Marks an answer to a caller whose operation goes on without him.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GoesOn;
 
 /// Sets a field, if its value can be one.
 pub(super) fn put(response: &mut Response<BoxedBody>, name: &'static str, value: &str) {

@@ -33,8 +33,10 @@ use tokio_util::task::TaskTracker;
 
 use super::framing::FramingGuard;
 use super::intercept::Inside;
+use super::quotas::Occupied;
 use super::request::{self, Admitted, bad};
 use super::{Ingress, response};
+use crate::access::{OfUpstream, Record};
 use crate::body::{self, BoxedBody};
 use crate::command::BeginCall;
 use crate::exchange::{NearExchange, RecordReader, RecordWriter};
@@ -125,6 +127,13 @@ pub(super) async fn open(
     if !tunnels.even_if_slow {
         check_round_trip(&ingress, &begin).await?;
     }
+    let who = (admitted.rule.as_str(), client.ip(), admitted.operation);
+    let occupied = Occupied(ingress.quotas.enter(&ingress.driver, who, 0).await?);
+    if let Some(record) = request.extensions().get::<Arc<Record>>() {
+        record.know(|known| {
+            (known.rule, known.operation) = (Some(admitted.rule.clone()), Some(admitted.operation));
+        });
+    }
     let deadline = tokio::time::Instant::now() + admitted.timeout;
     let begun = tokio::time::timeout_at(deadline, ingress.driver.begin(begin)).await;
     let begun = begun.map_err(|_| request::busy(&ingress.far_side))?;
@@ -145,6 +154,7 @@ pub(super) async fn open(
     let idle = tunnels.idle;
     let (tasks, operation) = (keeper.tasks.clone(), admitted.operation);
     tasks.spawn(async move {
+        let _occupied = occupied;
         match upgrading.await {
             Ok(upgraded) => carry(upgraded, incoming, outgoing, idle, &keeper, operation).await,
             Err(error) => tracing::debug!(%operation, %error, "the client left before its tunnel was open"),
@@ -221,7 +231,7 @@ fn admit_upgrade(ingress: &Ingress, request: &Request<Incoming>) -> Result<(Admi
         Problem::new(ProblemKind::RouteDenied, detail).executed(Executed::No)
     })?;
     let tunnels = of_rule(ingress, rule);
-    Ok((Admitted { timeout: rule.timeout, ..admitted }, tunnels))
+    Ok((Admitted { rule: rule.name.clone(), timeout: rule.timeout, ..admitted }, tunnels))
 }
 
 fn of_rule(ingress: &Ingress, rule: &Rule) -> Tunnels {
@@ -283,5 +293,6 @@ fn opening(
     }
     response::put(&mut response, "hoft-operation-id", &operation.to_string());
     response.extensions_mut().insert(Opened);
+    response.extensions_mut().insert(OfUpstream);
     Ok(response)
 }

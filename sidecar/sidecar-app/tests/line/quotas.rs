@@ -118,3 +118,21 @@ fn a_place_in_flight_is_given_back_whatever_ends_the_call() {
         assert_eq!(one.join().unwrap().body.len(), 3);
     }
 }
+
+#[test]
+fn repeats_of_one_operation_id_used_up_the_places_of_a_rule() {
+    let line = Line::start(&Options {
+        near: Box::new(|file| file.outbound.allow[0].quota = Quota { max_in_flight: Some(2), ..Quota::default() }),
+        ..Options::default()
+    });
+    let id = operation_id();
+    let url = line.url("/gate/repeats");
+    let call = || line.door().call("GET", &url).field("Hoft-Operation-Id", &id).field("Prefer", "respond-async").send();
+    call().expect_status(202);
+    for _ in 0..4 {
+        call().expect_problem(409, "duplicate-operation", "http_request_error");
+        line.door().get(&line.url("/fixed/1")).expect_status(200);
+    }
+    line.upstream.gates.open("repeats");
+    line.near.result(&id).expect_status(200);
+}

@@ -577,3 +577,33 @@ fn a_slow_line_opens_a_tunnel_only_if_the_rule_says_so() {
     client.write_all(b"slow but sure").unwrap();
     expect(&mut server, "slow but sure");
 }
+
+#[test]
+fn a_tunnel_took_no_place_of_its_rules_quota() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let usual = options(vec![port], Tunnels::default());
+    let bounded = Options {
+        near: Box::new(move |file| {
+            (usual.near)(file);
+            let rule = file.outbound.allow.last_mut().unwrap();
+            rule.quota = sidecar_config::Quota { max_in_flight: Some(1), ..sidecar_config::Quota::default() };
+        }),
+        ..usual_far(port)
+    };
+    let line = Line::start(&bounded);
+    let first = open(line.door(), port);
+    let refused = || {
+        let mut client = TcpStream::connect(("127.0.0.1", line.door().port)).unwrap();
+        write!(client, "CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").unwrap();
+        head(&mut client).starts_with("HTTP/1.1 429 ")
+    };
+    assert!(refused());
+    drop((first, listener.accept().unwrap()));
+    eventually("the place of a tunnel that ended is free", || (!refused()).then_some(()));
+}
+
+/// The far side's part of [`options`].
+fn usual_far(port: u16) -> Options {
+    Options { near: Options::default().near, ..options(vec![port], Tunnels::default()) }
+}
