@@ -271,6 +271,8 @@ impl Caller<'_> {
         let text = |name: &str| json[name].as_str().unwrap_or("?").to_owned();
         let said = format!("{} {problem}, executed {}: {}", answer.status(), text("executed"), text("detail"));
         match json["executed"].as_str() {
+            // Of an earlier attempt, which may still be answered.
+            None if problem == "idempotency-key-in-progress" => Outcome::Unknown(said),
             _ if problem.is_empty() => Outcome::Wrong(format!("neither the upstream's answer nor a problem: {said}")),
             Some("no") => Outcome::NotRun(said),
             Some("yes") => Outcome::Ran(said),

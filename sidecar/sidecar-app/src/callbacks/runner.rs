@@ -81,8 +81,11 @@ async fn deliver(callbacks: &Callbacks, pending: &Pending, event: &OperationEven
     let mut attempts = 0;
     loop {
         attempts += 1;
+        let Ok(room) = receiver.slots.acquire().await else { return Err(Stopping) };
         let Some(told) = told(callbacks, pending, event).await? else { return given_up("it is not known any more", 0) };
-        let (reason, wait) = match attempt(callbacks, receiver, &uri, &told).await {
+        let answered = attempt(callbacks, receiver, &uri, &told).await;
+        drop((room, told));
+        let (reason, wait) = match answered {
             Ok((_, Verdict::Delivered)) => return Ok(Ended::Delivered),
             Ok((status, Verdict::Gone)) => {
                 return given_up(&format!("the receiver is gone (status {status})"), attempts);
@@ -119,14 +122,13 @@ async fn told(
     Ok(Some(outcome::event(callbacks, &view).await))
 }
 
-/// One attempt, when there is room for one more to this rule.
+/// One attempt.
 async fn attempt(
     callbacks: &Callbacks,
     receiver: &Receiver,
     uri: &Uri,
     told: &CloudEvent,
 ) -> Result<(u16, Verdict), String> {
-    let _room = receiver.slots.acquire().await.map_err(|error| error.to_string())?;
     let content = told.to_json();
     let at_s = unix_ms() / 1_000;
     let fields = [

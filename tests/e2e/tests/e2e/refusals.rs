@@ -213,11 +213,8 @@ fn cases(tokens: &[String; 2]) -> Vec<Case> {
 }
 
 /// What this version cannot do: name, field, reason, spec, and the spec without it.
-fn unsupported() -> [(&'static str, &'static str, &'static str, Value, Value); 11] {
+fn unsupported() -> [(&'static str, &'static str, &'static str, Value, Value); 10] {
     const UNSUPPORTED: &str = "Unsupported";
-    let destinations = json!([{"host": "erp.south.svc", "methods": ["GET"]}]);
-    let quota =
-        json!({"outbound": {"allow": [{"name": "erp", "destinations": destinations, "quota": {"maxInFlight": 1}}]}});
     let packet =
         |field: &str, value: Value, good: Value| (json!({"packet": {field: value}}), json!({"packet": {field: good}}));
     let (min_size, no_min_size) = packet("minSize", json!("64Ki"), Value::Null);
@@ -254,7 +251,6 @@ fn unsupported() -> [(&'static str, &'static str, &'static str, Value, Value); 1
             json!({"injection": {"mode": "Forward"}}),
             json!({"injection": null}),
         ),
-        ("quota", "spec.outbound.allow[erp].quota", UNSUPPORTED, quota, json!({"outbound": null})),
         ("min-size", "spec.packet.minSize", UNSUPPORTED, min_size, no_min_size),
         ("flush", "spec.packet.flushInterval", UNSUPPORTED, flush, no_flush),
         ("compression", "spec.packet.compression", UNSUPPORTED, plain, packed),

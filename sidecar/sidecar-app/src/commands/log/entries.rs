@@ -300,6 +300,8 @@ pub(super) fn kind_name(kind: u8) -> &'static str {
         135 => "kept",
         136 => "far_over",
         137 => "moved",
+        138 => "request_at",
+        139 => "result_at",
         _ => "unknown",
     }
 }
