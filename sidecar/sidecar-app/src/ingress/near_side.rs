@@ -43,7 +43,7 @@ pub(super) enum Entered {
     /// It is answered here.
     Answer(Box<Response<BoxedBody>>),
     /// It crosses.
-    Crosses(Crossing),
+    Crosses(Box<Crossing>),
 }
 
 /// A call that crosses, as the near side keeps it in mind.
@@ -92,7 +92,7 @@ pub(super) async fn enter(
         record.know(|known| known.operation = Some(call.operation));
     }
     let (driver, operation) = (ingress.driver.clone(), call.operation);
-    Ok(Entered::Crosses(Crossing { record, permit, question, driver, operation }))
+    Ok(Entered::Crosses(Box::new(Crossing { record, permit, question, driver, operation })))
 }
 
 /// Scheme, authority and path, without the query.
