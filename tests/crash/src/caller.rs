@@ -200,19 +200,27 @@ impl Caller<'_> {
     }
 
     fn once(&self) -> Outcome {
-        match self.attempt_until_sent() {
+        self.outcome_of(&self.attempt_until_sent())
+    }
+
+    fn outcome_of(&self, attempt: &Attempt) -> Outcome {
+        match attempt {
             Attempt::NotSent => Outcome::Lost("nobody listens any more".to_owned()),
-            Attempt::Broken(error) if is_hang(&error) => Outcome::Lost("no answer comes".to_owned()),
+            Attempt::Broken(error) if is_hang(error) => Outcome::Lost("no answer comes".to_owned()),
             Attempt::Broken(error) => Outcome::Unknown(format!("the connection broke: {error}")),
-            Attempt::Answer(answer) => self.read(&answer),
+            Attempt::Answer(answer) => self.read(answer),
         }
     }
 
     fn repeated(&self) -> Outcome {
         let began = Instant::now();
         loop {
-            match self.once() {
+            let attempt = self.attempt_until_sent();
+            let is_end = matches!(&attempt, Attempt::Answer(answer) if answer.get("idempotency-replayed").is_some());
+            match self.outcome_of(&attempt) {
                 done @ (Outcome::Answered | Outcome::Wrong(_) | Outcome::Lost(_)) => return done,
+                // A call with this key was made, or may have been, and is not made again.
+                done if is_end => return done,
                 last if began.elapsed() >= PATIENCE => {
                     return Outcome::Lost(format!("not answered in {PATIENCE:?}, at last {last:?}"));
                 }

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a pure function of the records and the journal. A call that was answered was run, with the body that was sent;
 //! one that is not idempotent was run at most once, whatever was told; one said not to have been run was not; one said to
-//! have been run was; whatever was accepted got an end. An unknown outcome is an end, for a call that is not idempotent only.
+//! have been run was; whatever was accepted got an end. An unknown outcome is an end, but for a GET.
 //! Test to read first: `each_broken_promise_is_found`.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::upstream::Run;
 pub enum Kind {
     /// GET: may be run again.
     Get,
-    /// POST with an idempotency key: may be run again.
+    /// POST with an idempotency key: the engine may run it again; its caller repeats it until it has an end.
     Keyed,
     /// POST: run at most once; its answer is waited for on the connection.
     Post,
@@ -139,8 +139,8 @@ fn judge_one(record: &Record, runs: &[&Run], verdict: &mut Verdict) {
     match &record.outcome {
         Outcome::Answered if ran => verdict.answered += 1,
         Outcome::NotRun(_) if !ran => verdict.refused += 1,
-        Outcome::Ran(_) if ran && !record.kind.repeatable() => verdict.unknown += 1,
-        Outcome::Unknown(_) if !record.kind.repeatable() => verdict.unknown += 1,
+        Outcome::Ran(_) if ran && record.kind != Kind::Get => verdict.unknown += 1,
+        Outcome::Unknown(_) if record.kind != Kind::Get => verdict.unknown += 1,
         Outcome::Wrong(why) => {
             verdict.mismatched += 1;
             find(why.clone());
