@@ -43,8 +43,9 @@ pub fn is_false(shared: &Shared, rng: &Rng) -> bool {
 pub async fn end_falsely(shared: &Shared, rng: &Rng, mut writer: RecordWriter, role: Role) {
     shared.count(Fault::FalseEnd);
     // A calling engine names the head of each attempt itself.
-    let bound = writer.fin().bound.filter(|_| role == Role::Upstream);
-    let fin = false_end(rng, Fin { bound, ..writer.fin() });
+    let fin = writer.fin();
+    let bound = fin.bound.filter(|_| role == Role::Upstream);
+    let fin = false_end(rng, Fin { bound, ..fin });
     let _ = writer.head(kind::FIN, Bytes::copy_from_slice(&fin.encode())).await;
 }
 

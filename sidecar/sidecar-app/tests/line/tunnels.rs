@@ -111,13 +111,19 @@ fn shared() -> (SharedLine, &'static Places) {
     (SharedLine(line), places)
 }
 
-/// Opens a tunnel: the client's end.
-fn open(door: Door, port: u16) -> TcpStream {
+/// Asks for a tunnel: the client's end, and the head of the answer.
+fn ask(door: Door, port: u16) -> (TcpStream, String) {
     let mut client = TcpStream::connect(("127.0.0.1", door.port)).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.set_nodelay(true).unwrap();
     write!(client, "CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").unwrap();
     let head = head(&mut client);
+    (client, head)
+}
+
+/// Opens a tunnel: the client's end.
+fn open(door: Door, port: u16) -> TcpStream {
+    let (client, head) = ask(door, port);
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     let lower = head.to_ascii_lowercase();
     assert!(
@@ -582,28 +588,17 @@ fn a_slow_line_opens_a_tunnel_only_if_the_rule_says_so() {
 fn a_tunnel_took_no_place_of_its_rules_quota() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let usual = options(vec![port], Tunnels::default());
-    let bounded = Options {
-        near: Box::new(move |file| {
-            (usual.near)(file);
-            let rule = file.outbound.allow.last_mut().unwrap();
-            rule.quota = sidecar_config::Quota { max_in_flight: Some(1), ..sidecar_config::Quota::default() };
-        }),
-        ..usual_far(port)
-    };
+    let mut bounded = options(vec![port], Tunnels::default());
+    let near = bounded.near;
+    bounded.near = Box::new(move |file| {
+        near(file);
+        let rule = file.outbound.allow.last_mut().unwrap();
+        rule.quota = sidecar_config::Quota { max_in_flight: Some(1), ..sidecar_config::Quota::default() };
+    });
     let line = Line::start(&bounded);
     let first = open(line.door(), port);
-    let refused = || {
-        let mut client = TcpStream::connect(("127.0.0.1", line.door().port)).unwrap();
-        write!(client, "CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").unwrap();
-        head(&mut client).starts_with("HTTP/1.1 429 ")
-    };
+    let refused = || ask(line.door(), port).1.starts_with("HTTP/1.1 429 ");
     assert!(refused());
     drop((first, listener.accept().unwrap()));
     eventually("the place of a tunnel that ended is free", || (!refused()).then_some(()));
-}
-
-/// The far side's part of [`options`].
-fn usual_far(port: u16) -> Options {
-    Options { near: Options::default().near, ..options(vec![port], Tunnels::default()) }
 }
