@@ -34,7 +34,7 @@ const CRD_RETRY: Duration = Duration::from_secs(5);
 /// How long one look may take.
 const CRD_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the webhook goes on after the end began: the network forgets this replica not at once.
-const LINGER: Duration = Duration::from_secs(3);
+const LINGER: Duration = Duration::from_secs(5);
 
 /// Runs the operator until the process is told to stop.
 ///

@@ -26,6 +26,9 @@ use crate::tools::Tools;
 /// How long one scenario may take before it counts as failed.
 const SCENARIO_PATIENCE: Duration = Duration::from_secs(900);
 
+/// Lines of a failure that are said again at the end.
+const WHY_LINES_MAX: usize = 8;
+
 /// What a scenario returns.
 pub type Outcome<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
 
@@ -73,7 +76,8 @@ impl Scenario {
 #[derive(Debug, Default)]
 struct Report {
     passed: usize,
-    failed: Vec<String>,
+    /// Names, and the first lines of why.
+    failed: Vec<(String, String)>,
     skipped: Vec<(String, String)>,
 }
 
@@ -85,7 +89,9 @@ impl Report {
 
     fn fail(&mut self, name: &str, took: Duration, error: &anyhow::Error) {
         println!("scenario {name} ... FAILED ({:.1} s)\n{error:?}", took.as_secs_f64());
-        self.failed.push(name.to_owned());
+        let why = format!("{error:?}");
+        let why: Vec<&str> = why.lines().take(WHY_LINES_MAX).collect();
+        self.failed.push((name.to_owned(), why.join("\n  ")));
     }
 
     fn finish(&self, took: Duration) -> ExitCode {
@@ -94,8 +100,9 @@ impl Report {
             let count = self.skipped.iter().filter(|(_, other)| other == reason).count();
             println!("SKIPPED {count} scenarios: {reason}");
         }
-        for name in &self.failed {
-            println!("FAILED {name}");
+        // Once more, because whoever looks has the last lines first, and sometimes nothing else.
+        for (name, why) in &self.failed {
+            println!("FAILED {name}: {why}");
         }
         println!(
             "\nscenarios: {} passed; {} failed; {} skipped; {} s",
@@ -214,8 +221,8 @@ async fn on_test_bed(place: &Place, chosen: &[Scenario], report: &mut Report) ->
     let mut left = before.difference(&Snapshot::take(place));
     left.retain(|line| line.starts_with('+'));
     if ends_with_us && !left.is_empty() {
-        println!("the clusters have left something behind:\n  {}", left.join("\n  "));
-        report.failed.push("nothing_is_left_behind".to_owned());
+        let left = anyhow!("the clusters have left something behind:\n{}", left.join("\n"));
+        report.fail("nothing_is_left_behind", Duration::ZERO, &left);
     }
     Ok(())
 }

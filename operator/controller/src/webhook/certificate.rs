@@ -151,7 +151,6 @@ impl Keeper {
 
     /// Turns until told to stop; at once when the Lease changes hands.
     pub async fn run(self, mut leading: watch::Receiver<bool>, stop: CancellationToken) {
-        let period = (self.settings.ca_lifetime.min(self.settings.certificate_lifetime) / 30).clamp(TURN_MIN, TURN_MAX);
         let mut said = String::new();
         loop {
             let leads = *leading.borrow_and_update();
@@ -168,14 +167,22 @@ impl Keeper {
                 tracing::warn!(%trouble, "the webhook's certificates could not be kept; trying again");
             }
             said = trouble;
-            // Before the first certificate no pod can be injected.
-            let pause = if self.served.term().is_some() { period } else { TURN_MIN };
+            let pause = self.pause();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = leading.changed() => if changed.is_err() { sleep(pause).await },
                 () = sleep(pause) => {}
             }
         }
+    }
+
+    /// How long until the next turn: a small part of whatever lives shortest. A certificate may end long before the settings
+    /// say, under a CA of a replica that was given another lifetime; before the first one no pod can be injected.
+    fn pause(&self) -> Duration {
+        let Some(term) = self.served.term() else { return TURN_MIN };
+        let life = term.not_after.duration_since(term.made_at).unsigned_abs();
+        let shortest = life.min(self.settings.ca_lifetime).min(self.settings.certificate_lifetime);
+        (shortest / 30).clamp(TURN_MIN, TURN_MAX)
     }
 
     /// One turn. What can be done is done, even if something else failed.
@@ -217,7 +224,7 @@ impl Keeper {
         if !matches!(told, Ok(()) | Err(KeepError::NobodyToTell { .. })) {
             return told;
         }
-        let spread = SPREAD_MAX.min(self.settings.ca_lifetime / 30);
+        let spread = SPREAD_MAX.min(self.settings.ca_lifetime / 10);
         if wanted.settle(now.saturating_add(spread).unwrap_or(now)) {
             self.write(&wanted, version).await?;
             *authorities = wanted;

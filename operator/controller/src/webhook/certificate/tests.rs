@@ -3,6 +3,7 @@
 use super::*;
 use crate::fake_api::{Failure, FakeApi};
 use crate::webhook::authority::tests::{accepts, day};
+use jiff::SignedDuration;
 use serde_json::Value;
 
 const SECRET: &str = "/api/v1/namespaces/hoft-system/secrets/hoft-webhook-ca";
@@ -243,6 +244,23 @@ async fn without_a_configuration_it_serves_and_says_so() {
     assert!(keeper.turn(true, day(61)).await.is_err());
     assert!(keeper.turn(true, day(62)).await.is_err());
     assert_eq!(keeper.served.term().unwrap().made_at, day(62), "with nobody to tell, nobody is waited for");
+}
+
+#[tokio::test]
+async fn turns_are_frequent_where_the_served_certificate_is_short_lived() {
+    let api = cluster();
+    let lasting = keeper(&api);
+    assert_eq!(lasting.pause(), TURN_MIN, "nothing is served yet");
+    lasting.turn(true, day(0)).await.unwrap();
+    assert_eq!(lasting.pause(), TURN_MAX);
+    // Another replica was given a short lifetime, and is the leader now.
+    let settings = Settings { ca_lifetime: Duration::from_secs(30), ..settings() };
+    let hasty = Keeper::new(api.client(), settings, Arc::default(), Arc::default());
+    let later = day(0).saturating_add(SignedDuration::from_secs(30)).unwrap();
+    hasty.turn(true, later).await.unwrap();
+    lasting.turn(false, later.saturating_add(SignedDuration::from_secs(4)).unwrap()).await.unwrap();
+    assert!(lasting.served.term().unwrap().not_after < day(1), "it serves what the short-lived CA signed");
+    assert_eq!(lasting.pause(), TURN_MIN);
 }
 
 #[tokio::test]
