@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use disk::dir::{Dir, MemDir};
 use identity::{Identity, PeerKeys};
-use wire::control::{EndpointName, LogState};
+use wire::control::{EndpointName, LogState, Presence, Versions};
 use wire::digest::sha256;
 use wire::header::HEADER_LEN;
 use wire::record::{Record, kind};
@@ -312,6 +312,17 @@ pub(crate) fn plan(number: u64, records: Vec<PlannedRecord>) -> PacketPlan {
         control,
         records,
     }
+}
+
+/// A presence packet of north with this number.
+pub(crate) fn presence(number: u64) -> PacketPlan {
+    let control = Control {
+        endpoint: Some(EndpointName { kind: "gateway".into(), name: "0".into() }),
+        versions: Some(Versions { major_min: 1, major_max: 1, features: 0, software: "test".into() }),
+        presence: Some(Presence { role: 1, weight: 1, valid_ms: 1_000, ticket: [3; 16] }),
+        ..Control::default()
+    };
+    PacketPlan { recipient: south_side().as_address(), control, ..plan(number, vec![]) }
 }
 
 /// Shapes of packets: none, one chunk, one batch, and three frames of both kinds.

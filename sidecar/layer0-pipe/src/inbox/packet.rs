@@ -53,13 +53,18 @@ impl Inbox {
         let wanted_before = self.memory.known(&key, &header.salt, presence, turn.now) == Known::Unfinished;
         if !wanted_before {
             self.progress += 1;
-            self.memory.stale_shown(&key, turn.now);
+            // Presence has no floor, and says nothing of what its sender's packets are told.
+            if !presence {
+                self.memory.stale_shown(&key, turn.now);
+            }
             let verdict = (turn.sink)(Arrival::Packet { file: turn.id, header: &header, control: &control });
             if !self.obey(turn, &mut tracked, before, verdict) {
                 self.not_used(turn, tracked, &header, presence, verdict);
                 return false;
             }
-            self.memory.reopen(&key);
+            if !presence {
+                self.memory.reopen(&key);
+            }
             tracked.changed_at = turn.now;
             tracked.pause = RETRY_MIN;
         }
@@ -111,7 +116,9 @@ impl Inbox {
         verdict: Verdict,
     ) {
         if verdict == Verdict::Wait {
-            self.memory.reopen(&PacketKey::of(header));
+            if !presence {
+                self.memory.reopen(&PacketKey::of(header));
+            }
             tracked.state = State::Waiting(PacketKey::of(header));
             self.files.put(turn.id, tracked);
         } else if presence {

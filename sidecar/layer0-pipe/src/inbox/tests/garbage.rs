@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use disk::dir::Dir;
-use wire::control::{EndpointName, Presence, Versions};
-use wire::{Control, Incarnation, Suite};
+use wire::{Incarnation, Suite};
 
 use crate::testkit::*;
 use crate::{Closure, InboxOptions, PacketFloor, PacketPlan, Profile, Verdict};
@@ -77,16 +76,6 @@ impl Mirrored {
 
 fn floor(floor: u64) -> PacketFloor {
     PacketFloor { recipient: south(), incarnation: NORTH_LIFE, floor }
-}
-
-fn presence(number: u64) -> PacketPlan {
-    let control = Control {
-        endpoint: Some(EndpointName { kind: "gateway".into(), name: "0".into() }),
-        versions: Some(Versions { major_min: 1, major_max: 1, features: 0, software: "test".into() }),
-        presence: Some(Presence { role: 1, weight: 1, valid_ms: 1_000, ticket: [3; 16] }),
-        ..Control::default()
-    };
-    PacketPlan { recipient: south_side().as_address(), control, ..plan(number, vec![]) }
 }
 
 #[test]

@@ -190,6 +190,31 @@ fn somebody_who_lives_a_life_that_is_over_is_heard_once_a_minute() {
     assert!(world.folder.files().is_empty());
 }
 
+/// Seed 5373 of the simulator: an endpoint that went back to a life before the present one was never told, because its presence
+/// counted as what had been shown of it.
+#[test]
+fn presence_does_not_keep_somebody_who_lives_a_life_that_is_over_from_being_heard() {
+    for verdict in [Verdict::Ignore, Verdict::Use] {
+        let mut world = World::new(Suite::Signed);
+        world.inbox.set_floor(north(), NORTH_LIFE, u64::MAX);
+        world.verdict = Verdict::Ignore;
+        let mut shown = 0;
+        for number in 0..26 {
+            world.verdict = verdict;
+            world.deliver(&presence(1 + 2 * number));
+            world.run(Duration::from_secs(5));
+            world.verdict = Verdict::Ignore;
+            world.deliver(&plan(2 + 2 * number, vec![]));
+            let got = world.run(Duration::from_secs(5));
+            shown += got.packets.iter().filter(|(_, header, ..)| header.recipient == south()).count();
+        }
+        assert!(
+            (3..=5).contains(&shown),
+            "once a minute in 260 s, whatever is said of presence ({verdict:?}): {shown}"
+        );
+    }
+}
+
 #[test]
 fn a_life_that_the_driver_wants_after_all_is_read_again() {
     let mut world = World::new(Suite::Signed);

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use disk::dir::StdDir;
-use wire::control::{EndpointName, Presence, Versions};
 use wire::record::kind;
-use wire::{Control, EndpointId, RecordHeader, Suite};
+use wire::{EndpointId, RecordHeader, Suite};
 
 use crate::testkit::*;
 use crate::{Closure, InboxOptions, Payloads, Verdict};
@@ -155,16 +154,6 @@ fn an_ignored_packet_is_removed_with_its_copies() {
     world.put("copy (1).hft", &bytes);
     assert!(world.run(S).is_empty());
     assert!(world.folder.files().is_empty());
-}
-
-fn presence(number: u64) -> crate::PacketPlan {
-    let control = Control {
-        endpoint: Some(EndpointName { kind: "gateway".into(), name: "0".into() }),
-        versions: Some(Versions { major_min: 1, major_max: 1, features: 0, software: "test".into() }),
-        presence: Some(Presence { role: 1, weight: 1, valid_ms: 1_000, ticket: [3; 16] }),
-        ..Control::default()
-    };
-    crate::PacketPlan { recipient: south_side().as_address(), control, ..plan(number, vec![]) }
 }
 
 #[test]
