@@ -111,9 +111,15 @@ impl Operations {
         self.reach(Reached { figure, ..Reached::new(id, state, now_ms) })
     }
 
-    /// The head of the response arrived.
-    pub fn on_response_head(&mut self, id: OperationId, status: u16, now_ms: i64) -> Option<NearEntry> {
-        let (status, executed) = (Some(status), Some(Executed::Yes));
+    /// The head of the response arrived, and says whether the call was made: the far side answers with problems too.
+    pub fn on_response_head(
+        &mut self,
+        id: OperationId,
+        status: u16,
+        executed: Executed,
+        now_ms: i64,
+    ) -> Option<NearEntry> {
+        let (status, executed) = (Some(status), Some(executed));
         self.reach(Reached { status, executed, ..Reached::new(id, State::ResponseStarted, now_ms) })
     }
 
@@ -171,6 +177,13 @@ impl Operations {
         let entries: Vec<_> = old.map(|(_, _, id)| NearEntry::Forgotten { id: *id }).collect();
         self.replay_all(&entries);
         entries
+    }
+
+    /// What the head of its response said of the call; `None` if no head came by the way it goes now.
+    #[must_use]
+    pub fn answered(&self, id: OperationId) -> Option<Executed> {
+        let operation = self.operations.get(&id)?;
+        operation.status.and(operation.executed)
     }
 
     /// One operation, as callers see it.

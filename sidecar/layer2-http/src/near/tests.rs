@@ -55,7 +55,7 @@ fn an_operation_goes_its_way_and_is_forgotten() {
         assert!(operations.on_state(id(7), state, now).is_some());
         assert_eq!(operations.get(id(7)).unwrap().state, state);
     }
-    operations.on_response_head(id(7), 201, 13).unwrap();
+    operations.on_response_head(id(7), 201, Executed::Yes, 13).unwrap();
     assert!(!operations.get(id(7)).unwrap().result);
     let ready = operations.on_state(id(7), State::ResponseReady, 14).unwrap();
     assert!(ready.urgent());
@@ -74,7 +74,7 @@ fn an_operation_goes_its_way_and_is_forgotten() {
 #[test]
 fn the_json_of_an_operation_is_what_the_local_api_says() {
     let mut operations = with(7);
-    operations.on_response_head(id(7), 200, 9);
+    operations.on_response_head(id(7), 200, Executed::Yes, 9);
     let view = operations.get(id(7)).unwrap();
     assert_eq!(
         serde_json::to_value(view).unwrap(),
@@ -264,7 +264,7 @@ proptest! {
             let now = now as i64;
             match what {
                 0 => log.extend(operations.begin(Begun { begun_ms: now, ..begun(n) }).unwrap_or_default()),
-                1 => log.extend(operations.on_response_head(id(n), 200, now)),
+                1 => log.extend(operations.on_response_head(id(n), 200, Executed::Yes, now)),
                 2 => log.extend(operations.move_to(id(n), peer(2), StreamId::request(now as u64 + 100))),
                 3 => log.extend(operations.expire(now, 20)),
                 4 if state == 0 => log.extend(operations.ask_cancel(id(n))),
@@ -304,7 +304,7 @@ fn whoever_kept_a_number_gets_what_came_after_it() {
         operations.on_state(id(7), State::Queued, 8),
         operations.on_state_with(id(7), State::Sent, 41, 9),
         operations.on_state_with(id(7), State::Acked, 1_000, 9),
-        operations.on_response_head(id(7), 201, 9),
+        operations.on_response_head(id(7), 201, Executed::Yes, 9),
         operations.on_state(id(7), State::Done, 10),
     ];
     let told: Vec<_> = entries.iter().map(|entry| operations.event(entry.as_ref().unwrap()).unwrap()).collect();
@@ -351,7 +351,7 @@ fn the_ways_of_ended_operations_are_bounded() {
     assert_eq!(states(2), [State::Accepted, State::Queued, State::Acked, State::Done]);
     let mut often = with(1);
     for n in 0..MAX_MARKS as u64 * 2 {
-        often.on_response_head(id(1), 200, n as i64);
+        often.on_response_head(id(1), 200, Executed::Yes, n as i64);
         often.move_to(id(1), peer(1), StreamId::request(n + 7)).unwrap();
     }
     assert!(often.events_since(id(1), 0).unwrap().len() <= MAX_MARKS);
@@ -385,18 +385,21 @@ fn the_oldest_open_operations_are_found_by_when_they_began() {
 #[test]
 fn after_a_move_another_response_says_its_own_status() {
     let mut operations = with(1);
-    operations.on_response_head(id(1), 200, 5);
-    assert!(operations.on_response_head(id(1), 404, 6).is_none(), "one response has one head");
+    operations.on_response_head(id(1), 200, Executed::Yes, 5);
+    assert!(operations.on_response_head(id(1), 404, Executed::Yes, 6).is_none(), "one response has one head");
     operations.move_to(id(1), peer(1), StreamId::request(7)).unwrap();
     let view = operations.get(id(1)).unwrap();
     assert_eq!((view.state, view.status, view.executed), (State::ResponseStarted, None, None));
-    let entry = operations.on_response_head(id(1), 404, 7).unwrap();
+    let entry = operations.on_response_head(id(1), 404, Executed::Yes, 7).unwrap();
     assert_eq!(operations.get(id(1)).unwrap().status, Some(404));
     let mut restored = with(1);
-    restored.on_response_head(id(1), 200, 5);
+    restored.on_response_head(id(1), 200, Executed::Yes, 5);
     restored.replay(&NearEntry::Moved { id: id(1), peer: peer(1), stream: StreamId::request(7) });
     restored.replay(&entry);
     assert_eq!(restored.get(id(1)), operations.get(id(1)));
     operations.on_state(id(1), State::Cancelled, 8).unwrap();
-    assert!(operations.on_response_head(id(1), 500, 9).is_none(), "an ended operation stays as it ended");
+    assert!(
+        operations.on_response_head(id(1), 500, Executed::Yes, 9).is_none(),
+        "an ended operation stays as it ended"
+    );
 }

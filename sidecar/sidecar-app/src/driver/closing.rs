@@ -23,6 +23,7 @@ use layer2_http::problem::ProblemKind;
 use wire::{EndpointId, Seq, StreamId};
 
 use super::Driver;
+use super::near::state_of;
 use super::progress::Tally;
 use super::slot::{NearCall, Parked, Progress, Reader, Writing};
 use crate::command::{Command, Lane};
@@ -48,20 +49,22 @@ pub(super) struct Circumstances {
     pub(super) intact: bool,
     /// Its caller was given some of the response.
     pub(super) given: bool,
-    /// The head of a response came.
-    pub(super) answered: bool,
+    /// What the head of its response says of the call, if one came.
+    pub(super) answered: Option<Executed>,
 }
 
 impl Fate {
     pub(super) fn of(call: Circumstances) -> Self {
+        let incomplete = |executed| Self::Ends(state_of(executed), ProblemKind::ResponseIncomplete, executed);
         if call.given {
-            return Self::Ends(State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes);
+            return incomplete(call.answered.unwrap_or(Executed::Maybe));
         }
         match (call.intact && (call.repeatable || !call.sent), call.sent) {
             (true, _) => Self::SentAgain,
             (false, false) => Self::Ends(State::Failed, ProblemKind::PeerSilent, Executed::No),
-            (false, true) if call.answered => Self::Ends(State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes),
-            (false, true) => Self::Ends(State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe),
+            (false, true) => call
+                .answered
+                .map_or(Self::Ends(State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe), incomplete),
         }
     }
 }
@@ -111,7 +114,7 @@ impl Driver {
                 intact: call.request.is_whole()
                     || call.request.is_intact() && slot.writing.get(&request).is_some_and(Writing::is_open),
                 given: call.given && !call.retain,
-                answered: self.near.get(call.operation).is_some_and(|view| view.status.is_some()),
+                answered: self.near.answered(call.operation),
             };
             call.sent_before = circumstances.sent;
             match Fate::of(circumstances) {

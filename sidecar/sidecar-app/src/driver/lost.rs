@@ -18,7 +18,7 @@ use wire::{EndpointId, Seq, StreamId};
 use super::Driver;
 use super::closing::{Circumstances, Fate, Moving};
 use super::kept::{KeptRequest, own_head};
-use super::near::problem_of;
+use super::near::{executed_by, problem_of};
 use super::recover::Gathered;
 use super::slot::{NearCall, Writing};
 use crate::command::{Found, Lane};
@@ -196,10 +196,12 @@ impl Driver {
             self.archive.insert(lane, operation, spool, true);
             self.results.insert(operation, lane);
             if let Some(head) = head {
-                if let Some(entry) = self.near.on_response_head(operation, head.status, self.host.unix_ms_signed()) {
+                let (problem, now_ms) = (problem_of(&head), self.host.unix_ms_signed());
+                let executed = executed_by(problem.as_ref());
+                if let Some(entry) = self.near.on_response_head(operation, head.status, executed, now_ms) {
                     self.note_near(&entry);
                 }
-                self.response_ready(operation, problem_of(&head));
+                self.response_ready(operation, problem);
             }
             if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {
                 self.note_near(&entry);
@@ -238,7 +240,7 @@ impl Driver {
             sent: lost.sent || repeatable && !kept.is_whole(),
             intact: kept.is_whole(),
             given: lost.given,
-            answered: self.near.get(operation).is_some_and(|view| view.status.is_some()),
+            answered: self.near.answered(operation),
         };
         match Fate::of(circumstances) {
             Fate::SentAgain => {
@@ -266,13 +268,7 @@ impl Driver {
         slot.writing.insert(request, Writing::copied());
         slot.near_calls.insert(request, call);
         if given {
-            self.end_operation(
-                operation,
-                State::Failed,
-                ProblemKind::ResponseIncomplete,
-                Executed::Yes,
-                "the engine was restarted",
-            );
+            self.end_incomplete(operation, "the engine was restarted");
             self.give_response_up(peer, request);
         } else {
             self.mark_kept(operation, lane, true);

@@ -224,12 +224,13 @@ impl Driver {
         operation: OperationId,
         head: &ResponseHead,
     ) {
-        if let Some(entry) = self.near.on_response_head(operation, head.status, self.host.unix_ms_signed()) {
+        let Some(call) = self.near_call(peer, request) else { return };
+        let attempt = 1 + u32::from(call.sent_before);
+        let problem = problem_of(head).map(|problem| egress::of_attempt(problem, attempt));
+        let executed = executed_by(problem.as_ref());
+        call.problem = problem;
+        if let Some(entry) = self.near.on_response_head(operation, head.status, executed, self.host.unix_ms_signed()) {
             self.note_near(&entry);
-        }
-        let problem = problem_of(head);
-        if let Some(call) = self.near_call(peer, request) {
-            call.problem = problem.map(|problem| egress::of_attempt(problem, 1 + u32::from(call.sent_before)));
         }
     }
 
@@ -263,8 +264,7 @@ impl Driver {
             Some(problem) => {
                 let state = match (problem.kind, problem.executed) {
                     (ProblemKind::Expired, Some(Executed::No)) => State::Expired,
-                    (_, Some(Executed::Maybe)) => State::Unknown,
-                    _ => State::Failed,
+                    (_, executed) => executed.map_or(State::Failed, state_of),
                 };
                 self.near.on_problem(operation, state, &problem, self.host.unix_ms_signed())
             }
@@ -315,8 +315,7 @@ impl Driver {
         let lane = slot.lane(peer, response);
         self.mark_kept(operation, lane, false);
         if !reader {
-            let detail = "the response is larger than the results' quota";
-            self.end_operation(operation, State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes, detail);
+            self.end_incomplete(operation, "the response is larger than the results' quota");
             self.give_response_up(peer, request);
         }
     }
@@ -418,16 +417,21 @@ impl Driver {
             self.close_near_if_over(peer, request);
             return;
         }
-        let begun = self.near.get(operation).is_some_and(|view| view.status.is_some());
-        let (state, kind, executed) = match (why, begun) {
+        let (state, kind, executed) = match (why, self.near.answered(operation)) {
             (code::REFUSED, _) if !sent_before => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
-            (_, true) => (State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes),
+            (_, Some(executed)) => (state_of(executed), ProblemKind::ResponseIncomplete, executed),
             // It had begun to answer, or it would say that it did not execute; a reset overtakes what it cuts off.
-            (code::INCOMPLETE, false) => (State::Unknown, ProblemKind::ResponseIncomplete, Executed::Maybe),
-            (_, false) => (State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe),
+            (code::INCOMPLETE, None) => (State::Unknown, ProblemKind::ResponseIncomplete, Executed::Maybe),
+            (_, None) => (State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe),
         };
         self.end_operation(operation, state, kind, executed, code::name(why));
         self.close_near_if_over(peer, request);
+    }
+
+    /// Ends an operation of whose response a part is gone for good: what is known of the call is what the head said.
+    pub(super) fn end_incomplete(&mut self, operation: OperationId, detail: &str) {
+        let executed = self.near.answered(operation).unwrap_or(Executed::Maybe);
+        self.end_operation(operation, state_of(executed), ProblemKind::ResponseIncomplete, executed, detail);
     }
 
     /// Ends an operation with a problem.
@@ -487,6 +491,19 @@ impl Driver {
 
     pub(super) fn near_call(&mut self, peer: EndpointId, request: StreamId) -> Option<&mut NearCall> {
         self.slots.get_mut(&peer)?.near_calls.get_mut(&request)
+    }
+}
+
+/// What a response's head says of the call: an answer of the upstream is one of a call that was made.
+pub(super) fn executed_by(problem: Option<&Problem>) -> Executed {
+    problem.map_or(Executed::Yes, |problem| problem.executed.unwrap_or(Executed::Maybe))
+}
+
+/// How a call ends of which this is known and no response can be had.
+pub(super) const fn state_of(executed: Executed) -> State {
+    match executed {
+        Executed::Maybe => State::Unknown,
+        Executed::Yes | Executed::No => State::Failed,
     }
 }
 

@@ -26,8 +26,7 @@ use layer2_http::fin::code;
 use layer2_http::head::RequestHead;
 use layer2_http::keys::{KeyEntry, Keys};
 use layer2_http::near::{NearEntry, Operations};
-use layer2_http::operation::{Executed, OperationId, State};
-use layer2_http::problem::ProblemKind;
+use layer2_http::operation::{OperationId, State};
 use wire::record::{FIRST_STORED_KIND, decode_code, kind};
 use wire::{EndpointId, StreamId};
 
@@ -506,7 +505,7 @@ impl Driver {
             self.request_ended(peer, request);
         }
         if given_up {
-            self.end_operation(operation, State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes, "restarted");
+            self.end_incomplete(operation, "the engine was restarted");
             self.give_response_up(peer, request);
             return;
         }

@@ -146,11 +146,9 @@ impl Driver {
 
     /// The far side ended the response of a call that was cancelled: what that says of the call.
     pub(super) fn cancel_answered(&mut self, operation: OperationId, why: u64, sent_before: bool) {
-        let begun = self.near.get(operation).is_some_and(|view| view.status.is_some());
-        let executed = match (why, begun) {
-            (code::REFUSED, _) if !sent_before => Executed::No,
-            (_, true) => Executed::Yes,
-            (_, false) => Executed::Maybe,
+        let executed = match why {
+            code::REFUSED if !sent_before => Executed::No,
+            _ => self.near.answered(operation).unwrap_or(Executed::Maybe),
         };
         self.end_cancelled(operation, executed);
     }

@@ -267,6 +267,32 @@ fn a_call_that_was_sent_before_is_not_said_to_be_unexecuted_because_it_is_refuse
     }
 }
 
+/// Seed 2040 of the simulator: a refusal of which a part came was taken for the answer of an upstream.
+#[test]
+fn a_call_whose_refusal_was_cut_off_is_not_said_to_be_executed() {
+    let (mut bench, mut first) = associated(&MemStorage::new());
+    let (read, unread, reset) =
+        (bench.call(1, "POST", None, false), bench.call(2, "POST", None, false), bench.call(3, "POST", None, false));
+    bench.talk(&mut first);
+    for asked in first.asked() {
+        let problem = Problem::new(ProblemKind::RouteDenied, "no").executed(Executed::No);
+        let (head, _) = crate::egress::problem_head(&problem, "far");
+        first.append(asked.stream.response_of(), kind::HEAD, head);
+    }
+    bench.talk(&mut first);
+    assert_eq!(bench.view(read.operation).executed, Some(Executed::No));
+    assert!(matches!(bench.ask(read.response, 0, false).try_recv(), Ok(ReadReply::Records(_))));
+    let cut = first.asked().into_iter().find(|asked| asked.operation == reset.operation).unwrap();
+    first.peer.reset_stream(first.now, cut.stream.response_of(), code::INCOMPLETE);
+    bench.talk(&mut first);
+    bench.talk(&mut far(2));
+    for call in [&read, &unread, &reset] {
+        let view = bench.view(call.operation);
+        let end = (view.state, view.problem.as_deref(), view.executed);
+        assert_eq!(end, (State::Failed, Some("response-incomplete"), Some(Executed::No)), "{}", call.operation);
+    }
+}
+
 #[test]
 fn every_life_of_the_far_side_learns_the_number_of_the_attempt() {
     let storage = MemStorage::new();
@@ -504,7 +530,7 @@ fn a_second_crash_while_the_first_one_is_recovered_changes_nothing() {
 fn the_fate_of_a_call() {
     let all = [false, true];
     for (repeatable, sent, intact) in all.iter().flat_map(|a| all.iter().flat_map(move |b| all.map(|c| (*a, *b, c)))) {
-        let call = Circumstances { repeatable, sent, intact, given: false, answered: false };
+        let call = Circumstances { repeatable, sent, intact, given: false, answered: None };
         let fate = Fate::of(call);
         assert_eq!(fate == Fate::SentAgain, intact && (repeatable || !sent), "{call:?}");
         if !sent && !intact {
@@ -513,7 +539,17 @@ fn the_fate_of_a_call() {
         if sent && fate != Fate::SentAgain {
             assert_eq!(fate, Fate::Ends(State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe));
         }
-        let given = Fate::of(Circumstances { given: true, ..call });
-        assert_eq!(given, Fate::Ends(State::Failed, ProblemKind::ResponseIncomplete, Executed::Yes));
+        for (executed, state) in [
+            (Executed::Yes, State::Failed),
+            // A problem of the far side: of a call that it refused, or does not know the end of.
+            (Executed::No, State::Failed),
+            (Executed::Maybe, State::Unknown),
+        ] {
+            let ends = Fate::Ends(state, ProblemKind::ResponseIncomplete, executed);
+            assert_eq!(Fate::of(Circumstances { given: true, answered: Some(executed), ..call }), ends);
+            if sent && fate != Fate::SentAgain {
+                assert_eq!(Fate::of(Circumstances { answered: Some(executed), ..call }), ends);
+            }
+        }
     }
 }
