@@ -108,6 +108,9 @@ impl Plan {
     }
 }
 
+/// Longest time that a caller pauses between all pieces of its request, in one-way trips.
+const PAUSES: u64 = 50;
+
 /// Draws a call.
 #[must_use]
 pub fn draw(rng: &mut Rng, number: u64, shared: &Shared) -> Plan {
@@ -132,14 +135,18 @@ pub fn draw(rng: &mut Rng, number: u64, shared: &Shared) -> Plan {
         2 => Patience::Leave(rng.below(latency * 5) + 1),
         _ => Patience::Endless,
     };
+    let chosen = rng.percent(40);
+    let piece = rng.between(200, 300_000);
+    let pause_us = if rng.percent(25) { rng.below(latency) } else { 0 };
     Plan {
         id: OperationId::v7(crate::time::EPOCH_MS + shared.clock.now() / 1_000, &random),
         number,
         class,
-        chosen: rng.percent(40),
+        chosen,
         request_len,
-        piece: rng.between(200, 300_000),
-        pause_us: if rng.percent(25) { rng.below(latency) } else { 0 },
+        piece,
+        // A large body in small pieces may not take longer than a world has to come to rest.
+        pause_us: pause_us.min(latency * PAUSES / (request_len / piece).max(1)),
         compress: rng.percent(40),
         cut_at: rng.percent(4).then(|| rng.below(request_len + 1)),
         patience,

@@ -41,9 +41,12 @@ fn s2_at_most_once_per_operation(shared: &Shared, id: OperationId, index: usize)
         shared.blame("S2", format!("operation {id} (Once) was executed at {} servers: {}", by_server.len(), told()));
     }
     for (server, executions) in &by_server {
-        let first = executions.first().map_or(0, |execution| execution.at);
+        let times: Vec<_> = executions.iter().map(|execution| execution.at).collect();
+        // Of several attempts those after the image are forgotten, and counted anew.
+        let forgotten = if class.repeatable() { times.last() } else { times.first() }.copied().unwrap_or(0);
         let rewinds = shared.rewinds.borrow();
-        let again = rewinds.iter().filter(|rewind| rewind.node == *server && rewind.image_at <= first).count() as u64;
+        let again =
+            rewinds.iter().filter(|rewind| rewind.node == *server && rewind.image_at <= forgotten).count() as u64;
         let losses = shared.losses.borrow().iter().filter(|(node, _)| node == server).count() as u64;
         let allowed = if class.repeatable() {
             // A journal that is lost begins to count anew.
