@@ -43,6 +43,8 @@ use crate::{admin, egress, ingress, logging, policies, watch};
 
 /// Set aside on the volume besides the receive pool: for checkpoints, acknowledgements and marks.
 const CHECKPOINT_ROOM_BYTES: u64 = 32 << 20;
+/// How long a head waits for the rest of its message: some times what the log and the next task take, and little beside a mirror.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 /// How long open calls may go on after a signal before their connections are closed. They stay in the log.
 const GRACE: Duration = Duration::from_millis(700);
 /// How long the driver may take to its end. A disk that hangs is not waited for: what was promised is durable.
@@ -393,6 +395,7 @@ fn settings(config: &Config, preflight: &Preflight) -> Result<Settings> {
         result_ttl: config.state.result_ttl,
         results_bytes_max: config.state.results.as_u64(),
         loss_timeout: config.heartbeat.loss_timeout(config.mirror.expected_latency),
+        gather_max: GATHER_MAX,
         forget_after: config.remote.forget_after,
         inbound: policies::inbound(config)?,
         pseudonym: pseudonym(config),

@@ -466,6 +466,7 @@ fn settings(shared: &Shared, place: &Place) -> Result<Settings, StartError> {
         result_ttl: Duration::from_secs(30 * 86_400),
         results_bytes_max: options.results_bytes_max,
         loss_timeout: Duration::from_micros(options.latency_us * 20).max(Duration::from_secs(60)),
+        gather_max: Duration::ZERO,
         forget_after: Duration::from_secs(30 * 86_400),
         inbound: Policy::new(vec![rule]).map_err(|error| StartError::Damage(error.to_string()))?,
         pseudonym: format!("hoft-{}", place.side),

@@ -103,6 +103,11 @@ impl Driver {
         if outgoing.kind == kind::HEAD && !lane.stream.is_request() {
             self.response_begun(lane.peer, lane.stream);
         }
+        match outgoing.kind {
+            kind::HEAD => self.gather.begins(lane),
+            kind::FIN => self.gather.ends(lane),
+            _ => {}
+        }
         self.note_request_traffic(lane, &outgoing);
         let Some(slot) = self.slots.get_mut(&lane.peer) else {
             let _ = reply.send(Err(crate::command::AppendError::Gone));
@@ -124,6 +129,7 @@ impl Driver {
 
     fn abort(&mut self, lane: Lane, code: u64) {
         let now = self.host.now();
+        self.gather.ends(lane);
         if lane.stream.is_request() {
             if self.drop_unbegun(lane.peer, lane.stream) {
                 return;

@@ -12,7 +12,8 @@
 //! `recover.rs` the start,
 //! `forget.rs` endpoints that are gone, `life.rs` a new incarnation, `asks.rs` questions about operations, `news.rs` what is told
 //! of them, `progress.rs` how far they came, `withdraw.rs` those that end early, `far_time.rs` the same where they are executed,
-//! `membership.rs` who gets calls, `host.rs` time and randomness. Test to read first: `tests/line`.
+//! `membership.rs` who gets calls, `gather.rs` heads that wait for their message, `host.rs` time and randomness. Test to read
+//! first: `tests/line`.
 
 mod archive;
 mod asks;
@@ -26,6 +27,7 @@ mod drain;
 mod far;
 mod far_time;
 mod forget;
+mod gather;
 mod host;
 mod journal;
 mod kept;
@@ -71,6 +73,7 @@ use self::archive::Archive;
 use self::callbacks::CallbackState;
 use self::carry::Carry;
 use self::forget::Watch;
+use self::gather::Gather;
 pub use self::host::{Host, System, unix_ms};
 use self::journal::Journal;
 use self::membership::Membership;
@@ -137,6 +140,8 @@ pub struct Settings {
     pub results_bytes_max: u64,
     /// Silence after which the peer counts as lost.
     pub loss_timeout: Duration,
+    /// How long the head of a message may wait for the rest of it; zero: not at all.
+    pub gather_max: Duration,
     /// Silence after which an endpoint that is not the default peer is forgotten.
     pub forget_after: Duration,
     /// What the far side may call: says which calls may be tried again after a crash.
@@ -200,6 +205,7 @@ pub struct Driver {
     publishing: bool,
     /// The outbox wants no packet before.
     rest_until: Timestamp,
+    gather: Gather,
     counters: Counters,
     published_bytes: u64,
     inbox_alarm: Option<String>,
@@ -294,9 +300,12 @@ impl Driver {
         let timers = self.slots.values().filter_map(|slot| slot.peer.poll_timeout());
         let rests = now < self.rest_until;
         let membership = self.membership.as_ref().and_then(|membership| membership.wakes(self.publishing || rests));
+        // While the outbox is busy its answer wakes the driver.
+        let gathered = self.gather.due().filter(|_| !self.publishing && !rests);
         let next = timers
             .chain(membership)
             .chain(rests.then_some(self.rest_until))
+            .chain(gathered)
             .chain(self.news.due())
             .chain(self.deadlines.next())
             .min()
@@ -391,17 +400,17 @@ impl Driver {
 
     /// Gives the outbox the next packet, taking turns between peers.
     fn transmit(&mut self) {
-        if self.publishing || self.host.now() < self.rest_until {
+        let now = self.host.now();
+        if self.publishing || now < self.rest_until {
             return;
         }
         if let Some(job) = self.announcement() {
             self.publishing = self.outlets.outbox.send(OutboxJob::Publish(Box::new(job))).is_ok();
             return;
         }
-        if self.slots.is_empty() {
+        if self.gather.holds(now) || self.slots.is_empty() {
             return;
         }
-        let now = self.host.now();
         let turn = self.next_slot % self.slots.len();
         let order: Vec<EndpointId> =
             self.slots.keys().skip(turn).chain(self.slots.keys().take(turn)).copied().collect();
@@ -416,5 +425,6 @@ impl Driver {
             self.next_slot = self.next_slot.wrapping_add(1);
             return;
         }
+        self.gather.all_left();
     }
 }

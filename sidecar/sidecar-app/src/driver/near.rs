@@ -131,6 +131,7 @@ impl Driver {
             number: None,
             deadline_ms: call.deadline_ms,
         };
+        self.gather.begins(request_lane);
         // Dropped on the way out, it cancels what was begun.
         let exchange = exchange::near_exchange(&self.outlets.handle, request_lane, response_lane, &written);
         let (now_ms, callbacks) = (self.host.unix_ms_signed(), &self.callbacks.table);

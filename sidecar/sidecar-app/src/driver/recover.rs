@@ -34,6 +34,7 @@ use super::archive::Archive;
 use super::callbacks::CallbackState;
 use super::carry::Carry;
 use super::forget::Watch;
+use super::gather::Gather;
 use super::journal::Journal;
 use super::kept::KeptRequest;
 use super::lost::{Outlived, end_of_association};
@@ -158,6 +159,7 @@ impl Driver {
         let now = host.now();
         let membership =
             settings.membership.as_ref().map(|membership| Membership::new(membership, settings.loss_timeout, now));
+        let gather = Gather::new(settings.gather_max);
         Ok(Self {
             settings,
             // Used only if the log knows no earlier life.
@@ -193,6 +195,7 @@ impl Driver {
             deadlines: super::withdraw::Deadlines::default(),
             expiry_due: now.after(EXPIRY_PERIOD),
             rest_until: now,
+            gather,
             sweep_due: now.after(EXPIRY_PERIOD),
             pressure: 0,
             space_due: now.after(super::space::LOOK_PERIOD),

@@ -166,6 +166,7 @@ fn settings(me: EndpointId, peer: EndpointId) -> Settings {
         result_ttl: RESULT_TTL,
         results_bytes_max: 1 << 20,
         loss_timeout: Duration::from_secs(120),
+        gather_max: Duration::from_millis(1),
         forget_after: Duration::from_secs(86_400),
         inbound: Policy::default(),
         pseudonym: "hoft".to_owned(),

@@ -79,6 +79,7 @@ impl Bench {
             result_ttl: 3_600 * SEC,
             results_bytes_max: 1 << 20,
             loss_timeout: LOSS_TIMEOUT,
+            gather_max: Duration::ZERO,
             forget_after: 86_400 * SEC,
             inbound: Policy::default(),
             pseudonym: "hoft-north".to_owned(),

@@ -29,6 +29,7 @@ fn settings() -> Settings {
         result_ttl: hour,
         results_bytes_max: 1 << 20,
         loss_timeout: hour,
+        gather_max: std::time::Duration::ZERO,
         forget_after: hour,
         inbound: Policy::default(),
         pseudonym: "hoft-north".to_owned(),
