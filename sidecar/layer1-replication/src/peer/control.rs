@@ -1,4 +1,5 @@
-//! What a control block of the confirmed peer does. Every field is a join: the order and number of blocks do not matter.
+//! What a control block of the confirmed peer does. Every field is a join, or what the newest packet says: the order and number of
+//! blocks do not matter.
 
 use super::Peer;
 use crate::alarm::Alarm;

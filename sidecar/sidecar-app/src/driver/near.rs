@@ -419,8 +419,9 @@ impl Driver {
             return;
         }
         let (state, kind, executed) = match (why, self.near.answered(operation)) {
-            (code::REFUSED, _) if !sent_before => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
+            // Whatever the reset says: the head was there before.
             (_, Some(executed)) => (state_of(executed), ProblemKind::ResponseIncomplete, executed),
+            (code::REFUSED, None) if !sent_before => (State::Failed, ProblemKind::ResponseIncomplete, Executed::No),
             // It had begun to answer, or it would say that it did not execute; a reset overtakes what it cuts off.
             (code::INCOMPLETE, None) => (State::Unknown, ProblemKind::ResponseIncomplete, Executed::Maybe),
             (_, None) => (State::Unknown, ProblemKind::OutcomeUnknown, Executed::Maybe),

@@ -75,16 +75,18 @@ impl Driver {
         }
     }
 
-    /// The time of an operation is over. One whose response has begun was executed in time, and goes on.
+    /// The time of an operation is over. One whose response has begun was executed in time, and goes on; a refusal or a failure
+    /// that has begun is neither.
     fn expire_operation(&mut self, id: OperationId) {
-        let Some(view) = self.near.get(id).filter(|view| !view.state.is_terminal() && view.status.is_none()) else {
-            return;
-        };
+        let answered = self.near.answered(id);
+        let goes_on = answered == Some(Executed::Yes);
+        let Some(view) = self.near.get(id).filter(|view| !view.state.is_terminal() && !goes_on) else { return };
         let Some(begun) = self.near.begun(id) else { return };
         let (peer, request) = (begun.peer, begun.stream);
         tracing::info!(operation = %view.id, state = %view.state, "the deadline of an operation passed");
         let detail = "the deadline passed";
-        self.end_operation(id, State::Expired, ProblemKind::Expired, Executed::Maybe, detail);
+        let executed = answered.unwrap_or(Executed::Maybe);
+        self.end_operation(id, State::Expired, ProblemKind::Expired, executed, detail);
         self.withdraw(peer, request, code::EXPIRED);
     }
 
@@ -146,9 +148,10 @@ impl Driver {
 
     /// The far side ended the response of a call that was cancelled: what that says of the call.
     pub(super) fn cancel_answered(&mut self, operation: OperationId, why: u64, sent_before: bool) {
-        let executed = match why {
-            code::REFUSED if !sent_before => Executed::No,
-            _ => self.near.answered(operation).unwrap_or(Executed::Maybe),
+        let executed = match (self.near.answered(operation), why) {
+            (Some(executed), _) => executed,
+            (None, code::REFUSED) if !sent_before => Executed::No,
+            (None, _) => Executed::Maybe,
         };
         self.end_cancelled(operation, executed);
     }

@@ -2,6 +2,8 @@
 
 use disk::log::MemStorage;
 use layer2_http::OperationView;
+use layer2_http::problem::Problem;
+use wire::record::kind;
 
 use super::*;
 use crate::command::{Command, ReadReply};
@@ -167,6 +169,48 @@ fn a_call_that_is_answered_in_time_is_not_ended_by_its_deadline() {
     assert_eq!(ended(&bench, 1).0, State::Done);
     assert_eq!(ended(&bench, 2).0, State::ResponseStarted, "its response had begun in time");
     drop(callers);
+}
+
+/// How a problem of the far side begins.
+fn begin_refusal(far: &mut Far, executed: Executed) {
+    let problem = Problem::new(ProblemKind::RouteDenied, "no").executed(executed);
+    let (head, _) = crate::egress::problem_head(&problem, "far");
+    let request = far.asked()[0].stream;
+    far.append(request.response_of(), kind::HEAD, head);
+}
+
+#[test]
+fn a_refusal_that_began_in_time_and_does_not_end_is_ended_by_the_deadline() {
+    let (mut bench, mut far) = talking(&MemStorage::new());
+    let caller = bench.call(1, "POST", None, true);
+    bench.driver.watch_deadline(operation(1), bench.driver.host.unix_ms_signed() + 600_000);
+    bench.talk(&mut far);
+    begin_refusal(&mut far, Executed::No);
+    bench.talk(&mut far);
+    bench.host.pass(600 * SEC);
+    bench.driver.handle_timeouts().unwrap();
+    assert_eq!(ended(&bench, 1), (State::Expired, Some(Executed::No)));
+    drop(caller);
+}
+
+#[test]
+fn a_reset_does_not_take_back_what_the_head_said() {
+    for cancelled in [false, true] {
+        let (mut bench, mut far) = talking(&MemStorage::new());
+        let caller = bench.call(1, "POST", None, true);
+        bench.talk(&mut far);
+        let request = far.asked()[0].stream;
+        far.begin_answer(request, 200);
+        bench.talk(&mut far);
+        if cancelled {
+            assert!(matches!(cancel(&mut bench, 1), Cancelled::Asked(_)));
+        }
+        far.peer.reset_stream(far.now, request.response_of(), code::REFUSED);
+        bench.talk(&mut far);
+        let state = if cancelled { State::Cancelled } else { State::Failed };
+        assert_eq!(ended(&bench, 1), (state, Some(Executed::Yes)));
+        drop(caller);
+    }
 }
 
 #[test]
