@@ -18,7 +18,7 @@ use wire::{EndpointId, Seq, StreamId};
 use super::Driver;
 use super::closing::{Circumstances, Fate, Moving};
 use super::kept::{KeptRequest, own_head};
-use super::near::{executed_by, problem_of};
+use super::near::problem_of;
 use super::recover::Gathered;
 use super::slot::{NearCall, Writing};
 use crate::command::{Found, Lane};
@@ -196,11 +196,8 @@ impl Driver {
             self.archive.insert(lane, operation, spool, true);
             self.results.insert(operation, lane);
             if let Some(head) = head {
-                let (problem, now_ms) = (problem_of(&head), self.host.unix_ms_signed());
-                let executed = executed_by(problem.as_ref());
-                if let Some(entry) = self.near.on_response_head(operation, head.status, executed, now_ms) {
-                    self.note_near(&entry);
-                }
+                let problem = problem_of(&head);
+                self.note_response_head(operation, head.status, problem.as_ref());
                 self.response_ready(operation, problem);
             }
             if let Some(entry) = self.near.on_state(operation, State::Done, self.host.unix_ms_signed()) {

@@ -228,9 +228,16 @@ impl Driver {
         let Some(call) = self.near_call(peer, request) else { return };
         let attempt = 1 + u32::from(call.sent_before);
         let problem = problem_of(head).map(|problem| egress::of_attempt(problem, attempt));
-        let executed = executed_by(problem.as_ref());
-        call.problem = problem;
-        if let Some(entry) = self.near.on_response_head(operation, head.status, executed, self.host.unix_ms_signed()) {
+        self.note_response_head(operation, head.status, problem.as_ref());
+        if let Some(call) = self.near_call(peer, request) {
+            call.problem = problem;
+        }
+    }
+
+    /// The head of a response says whether the call was made: an answer of the upstream is one of a call that was.
+    pub(super) fn note_response_head(&mut self, operation: OperationId, status: u16, problem: Option<&Problem>) {
+        let executed = problem.map_or(Executed::Yes, |problem| problem.executed.unwrap_or(Executed::Maybe));
+        if let Some(entry) = self.near.on_response_head(operation, status, executed, self.host.unix_ms_signed()) {
             self.note_near(&entry);
         }
     }
@@ -494,11 +501,6 @@ impl Driver {
     pub(super) fn near_call(&mut self, peer: EndpointId, request: StreamId) -> Option<&mut NearCall> {
         self.slots.get_mut(&peer)?.near_calls.get_mut(&request)
     }
-}
-
-/// What a response's head says of the call: an answer of the upstream is one of a call that was made.
-pub(super) fn executed_by(problem: Option<&Problem>) -> Executed {
-    problem.map_or(Executed::Yes, |problem| problem.executed.unwrap_or(Executed::Maybe))
 }
 
 /// How a call ends of which this is known and no response can be had.

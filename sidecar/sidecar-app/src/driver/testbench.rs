@@ -18,8 +18,9 @@ use layer2_http::envelope::Envelope;
 use layer2_http::fields::Fields;
 use layer2_http::fin::Fin;
 use layer2_http::head::{RequestHead, ResponseHead};
-use layer2_http::operation::{OperationId, OperationView};
+use layer2_http::operation::{Executed, OperationId, OperationView};
 use layer2_http::policy::Policy;
+use layer2_http::problem::{Problem, ProblemKind};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 use wire::control::{Control, EndpointName};
@@ -263,6 +264,13 @@ impl Far {
     pub(super) fn begin_answer(&mut self, request: StreamId, status: u16) {
         let head = ResponseHead { envelope: Envelope::default(), status, fields: Fields::default() };
         self.append(request.response_of(), kind::HEAD, head.encode().unwrap());
+    }
+
+    /// The head of a refusal: the call was not made.
+    pub(super) fn begin_refusal(&mut self, request: StreamId) {
+        let problem = Problem::new(ProblemKind::RouteDenied, "no").executed(Executed::No);
+        let (head, _) = crate::egress::problem_head(&problem, "far");
+        self.append(request.response_of(), kind::HEAD, head);
     }
 
     /// A whole response.

@@ -4,7 +4,6 @@ use disk::log::{Fault, MemStorage};
 use layer1_replication::Config as ReplicationConfig;
 use layer2_http::body::BodyCheck;
 use layer2_http::head::RequestHead;
-use layer2_http::problem::Problem;
 use wire::record::kind;
 
 use super::*;
@@ -225,9 +224,7 @@ fn refuse(far: &mut Far, request: StreamId, answers: bool) {
         far.peer.reset_stream(far.now, request.response_of(), code::REFUSED);
         return;
     }
-    let problem = Problem::new(ProblemKind::RouteDenied, "no").executed(Executed::No);
-    let (head, _) = crate::egress::problem_head(&problem, "far");
-    far.append(request.response_of(), kind::HEAD, head);
+    far.begin_refusal(request);
     far.append(request.response_of(), kind::FIN, Outgoing::fin(&BodyCheck::new()).payload);
 }
 
@@ -275,9 +272,7 @@ fn a_call_whose_refusal_was_cut_off_is_not_said_to_be_executed() {
         (bench.call(1, "POST", None, false), bench.call(2, "POST", None, false), bench.call(3, "POST", None, false));
     bench.talk(&mut first);
     for asked in first.asked() {
-        let problem = Problem::new(ProblemKind::RouteDenied, "no").executed(Executed::No);
-        let (head, _) = crate::egress::problem_head(&problem, "far");
-        first.append(asked.stream.response_of(), kind::HEAD, head);
+        first.begin_refusal(asked.stream);
     }
     bench.talk(&mut first);
     assert_eq!(bench.view(read.operation).executed, Some(Executed::No));

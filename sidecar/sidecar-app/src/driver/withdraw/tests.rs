@@ -2,8 +2,6 @@
 
 use disk::log::MemStorage;
 use layer2_http::OperationView;
-use layer2_http::problem::Problem;
-use wire::record::kind;
 
 use super::*;
 use crate::command::{Command, ReadReply};
@@ -171,21 +169,13 @@ fn a_call_that_is_answered_in_time_is_not_ended_by_its_deadline() {
     drop(callers);
 }
 
-/// How a problem of the far side begins.
-fn begin_refusal(far: &mut Far, executed: Executed) {
-    let problem = Problem::new(ProblemKind::RouteDenied, "no").executed(executed);
-    let (head, _) = crate::egress::problem_head(&problem, "far");
-    let request = far.asked()[0].stream;
-    far.append(request.response_of(), kind::HEAD, head);
-}
-
 #[test]
 fn a_refusal_that_began_in_time_and_does_not_end_is_ended_by_the_deadline() {
     let (mut bench, mut far) = talking(&MemStorage::new());
     let caller = bench.call(1, "POST", None, true);
     bench.driver.watch_deadline(operation(1), bench.driver.host.unix_ms_signed() + 600_000);
     bench.talk(&mut far);
-    begin_refusal(&mut far, Executed::No);
+    far.begin_refusal(far.asked()[0].stream);
     bench.talk(&mut far);
     bench.host.pass(600 * SEC);
     bench.driver.handle_timeouts().unwrap();
